@@ -1,0 +1,70 @@
+/**
+ * The closed list of everything the hub can answer that is not success.
+ *
+ * A refusal is a value: a rule said no. A `Fault` is thrown: a part the hub stands on (disk, database, network) failed.
+ * Both carry a code of this list, and both leave the doors as RFC 9457 problems or as `{ ok: false, error }` on a socket.
+ * `docs/errors.md` explains each code; a test holds the two together.
+ */
+export const codes = {
+  invalid_input: { status: 400, title: 'The input does not have the shape this operation takes' },
+  cursor_invalid: { status: 400, title: 'The cursor was not issued by this list' },
+  key_invalid: { status: 400, title: 'The public key is malformed, non-canonical or of small order' },
+  protocol_unsupported: { status: 400, title: 'The hub does not speak this protocol version' },
+  unauthenticated: { status: 401, title: 'No proof of identity was given, or it was not accepted' },
+  token_expired: { status: 401, title: 'The session token or operator token is no longer valid' },
+  nonce_invalid: { status: 401, title: 'The nonce was not issued by this hub for this node and purpose' },
+  nonce_expired: { status: 401, title: 'The nonce is older than a minute' },
+  nonce_used: { status: 401, title: 'The nonce was already used' },
+  signature_invalid: { status: 401, title: 'The signature does not verify under the claimed key' },
+  forbidden: { status: 403, title: 'This identity may not do this' },
+  approval_required: { status: 403, title: 'This federation admits nodes by approval' },
+  invite_required: { status: 403, title: 'This federation admits invited nodes only' },
+  session_superseded: { status: 403, title: 'A newer session of the same node took over' },
+  not_found: { status: 404, title: 'There is no such thing here' },
+  method_not_allowed: { status: 405, title: 'The path exists, the method does not' },
+  key_taken: { status: 409, title: 'Another node uses this public key' },
+  node_id_taken: { status: 409, title: 'The node id belongs to another key' },
+  node_removed: { status: 410, title: 'The node was removed from the federation' },
+  conflict: { status: 409, title: 'Others kept changing the same thing; nothing was done' },
+  already_done: { status: 409, title: 'This was done before, and its answer held a secret that is shown once' },
+  rebuild_running: { status: 409, title: 'A rebuild of the views is already running' },
+  payload_too_large: { status: 413, title: 'The body or packet is larger than this door takes' },
+  unsupported_media_type: { status: 415, title: 'This operation takes application/json' },
+  idempotency_mismatch: { status: 422, title: 'The idempotency key was used before with another body' },
+  too_many_requests: { status: 429, title: 'Too many requests in this window' },
+  internal_error: { status: 500, title: 'The hub met a defect; it is in the log under the trace id' },
+  overloaded: { status: 503, title: 'A bounded queue of the hub is full; try again shortly' },
+  log_unavailable: { status: 503, title: 'The event log could not be written or read; whether the action was taken is not known' },
+  log_full: { status: 503, title: 'The event log has no space left; nothing was written' },
+  views_unavailable: { status: 503, title: 'The views cannot be read now' },
+  guard_unavailable: { status: 503, title: 'A guard of this door is not running, so the door is shut' },
+  not_ready: { status: 503, title: 'This replica is starting, draining or cut off from the log' },
+} as const satisfies Record<string, { status: number; title: string }>;
+
+export type Code = keyof typeof codes;
+
+/** A rule said no. `detail` is for people; `code` is for programs and never changes its meaning. */
+export interface Refusal {
+  readonly refused: Code;
+  readonly detail: string;
+  /** Members added to the problem document, such as `retry_after_ms`. */
+  readonly extra?: Readonly<Record<string, unknown>>;
+}
+
+export function refuse(code: Code, detail: string, extra?: Record<string, unknown>): Refusal {
+  return extra ? { refused: code, detail, extra } : { refused: code, detail };
+}
+
+export function isRefusal(value: unknown): value is Refusal {
+  return typeof value === 'object' && value !== null && 'refused' in value;
+}
+
+/** A part the hub stands on failed. Thrown, with its cause; retried only where that is idempotent. */
+export class Fault extends Error {
+  readonly code: Code;
+  constructor(code: Code, detail: string, cause?: unknown) {
+    super(detail, { cause });
+    this.name = 'Fault';
+    this.code = code;
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * Every event type the hub knows, and the two ways through the wall: `encode` on the way into the log, `decode` out of it.
+ *
+ * Events evolve by addition. A change of meaning is a new type; a change of shape raises `version` and adds an upcast
+ * (upcasts.ts). What is encoded is checked against its schema; what is decoded was checked when it was written.
+ */
+import { type TSchema, Type } from 'typebox';
+import { Compile, type Validator } from 'typebox/compile';
+import { federationEvents } from './federation.ts';
+import { healthEvents } from './health.ts';
+import { heartbeatEvents } from './heartbeat.ts';
+import { keyEvents } from './key.ts';
+import type { NewEvent, Recorded } from './log.ts';
+import { nodeEvents } from './node.ts';
+import { operatorTokenEvents } from './operator-token.ts';
+import { segmentEvents } from './segment.ts';
+import { sessionEvents } from './session.ts';
+import { upcast } from './upcasts.ts';
+import { viewsEvents } from './views.ts';
+
+export const catalog = {
+  ...federationEvents,
+  ...nodeEvents,
+  ...keyEvents,
+  ...sessionEvents,
+  ...operatorTokenEvents,
+  ...heartbeatEvents,
+  ...healthEvents,
+  ...segmentEvents,
+  ...viewsEvents,
+} as const;
+
+export type EventType = keyof typeof catalog;
+export type EventData<T extends EventType> = Type.Static<(typeof catalog)[T]['data']>;
+
+/** An event as a decision makes it: what happened, without where and when it lies. */
+export type DomainEvent = { [T in EventType]: { readonly type: T; readonly data: EventData<T> } }[EventType];
+
+/** Why and by whom. Times are ISO 8601 UTC, ids UUID, `traceparent` as in W3C Trace Context. */
+export interface Meta {
+  /** `node:<id>`, `operator:<prefix>`, `hub` or `anonymous`. */
+  readonly actor: string;
+  readonly correlation: string;
+  /** Id of the event or command that caused this one. */
+  readonly causation?: string;
+  readonly traceparent?: string;
+  readonly replica: string;
+}
+
+/** An event out of the log, with its data and meta read. */
+export type LogEvent<T extends EventType = EventType> = {
+  [K in T]: {
+    readonly type: K;
+    readonly data: EventData<K>;
+    readonly position: number;
+    readonly stream: string;
+    readonly revision: number;
+    readonly id: string;
+    /** ISO 8601 UTC. */
+    readonly time: string;
+    readonly meta: Meta;
+  };
+}[T];
+
+/** Thrown by `decode` for a type or version that a newer hub wrote: yield, never dead-letter. */
+export class NewerEvent extends Error {
+  constructor(event: Recorded) {
+    super(`event ${event.position} is ${event.type} version ${event.version}, which this version of the hub does not know`);
+    this.name = 'NewerEvent';
+  }
+}
+
+/**
+ * Classes of stream, by the word before the first '-' of its name. Kept streams live for ever and carry decisions;
+ * transient ones carry readings.
+ */
+const transientCategories = new Set(['heartbeat', 'health']);
+
+export function streamClass(stream: string): 'kept' | 'transient' {
+  const dash = stream.indexOf('-');
+  return transientCategories.has(dash === -1 ? stream : stream.slice(0, dash)) ? 'transient' : 'kept';
+}
+
+/** Types that lie in kept streams: what in-memory views and cached states follow. */
+export const keptTypes: readonly EventType[] = typesWhere((type) => catalog[type].class === 'kept');
+export const transientTypes: readonly EventType[] = typesWhere((type) => catalog[type].class === 'transient');
+
+const validators = new Map<EventType, Validator>();
+
+/** Turns a decided event into text for the log. Throws (a defect) when it does not fit its own schema. */
+export function encode(event: DomainEvent, about: { id: string; time: string; meta: string }): NewEvent {
+  let validator = validators.get(event.type);
+  if (!validator) {
+    validator = Compile(catalog[event.type].data as TSchema);
+    validators.set(event.type, validator);
+  }
+  if (!validator.Check(event.data)) {
+    const [first] = validator.Errors(event.data);
+    throw new TypeError(`${event.type} does not fit its schema: ${first?.instancePath} ${first?.message}`);
+  }
+  return {
+    id: about.id,
+    type: event.type,
+    version: catalog[event.type].version,
+    time: about.time,
+    data: JSON.stringify(event.data),
+    meta: about.meta,
+  };
+}
+
+/** Reads a recorded event, upcast to the newest version. Throws `NewerEvent`, or a `SyntaxError` for text that is not JSON. */
+export function decode(recorded: Recorded): LogEvent {
+  const spec = catalog[recorded.type as EventType];
+  if (spec === undefined || recorded.version > spec.version) throw new NewerEvent(recorded);
+  const data: unknown = JSON.parse(recorded.data);
+  return {
+    type: recorded.type,
+    data: recorded.version === spec.version ? data : upcast(recorded.type, recorded.version, spec.version, data),
+    position: recorded.position,
+    stream: recorded.stream,
+    revision: recorded.revision,
+    id: recorded.id,
+    time: recorded.time,
+    meta: JSON.parse(recorded.meta),
+  } as LogEvent; // the log holds only what `encode` let in, and upcasts keep to the newest schema
+}
+
+function typesWhere(wanted: (type: EventType) => boolean): EventType[] {
+  return (Object.keys(catalog) as EventType[]).filter(wanted);
+}

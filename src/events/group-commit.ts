@@ -1,0 +1,177 @@
+/**
+ * Group commit: appends from everywhere in a process meet here, and one flush writes all that gathered meanwhile.
+ *
+ * The next flush starts when the last returns, with no linger, so that a lone writer waits for nothing and many writers
+ * share one fsync. A flush holds at most one append a stream, because the second would have to be judged against the
+ * first; only `any` appends without a command to the same stream ride together, in order. What does not fit waits for
+ * the next flush, and per stream nothing overtakes.
+ *
+ * Faults: a `Rejected` flush wrote nothing because of something in it: it is split in halves and each tried alone, until the
+ * append at fault stands alone and gets the error. Any other fault leaves the outcome unknown: the same flush is tried
+ * again (event ids make that harmless for kept streams), a bounded number of times, and then everyone in it is told.
+ */
+import { Fault } from '../errors.ts';
+import type { Append, Verdict } from './log.ts';
+
+/** Writes all appends in one transaction and judges each by itself. At most one append a stream, except `any` (see above). */
+export type Flush = (appends: readonly Append[]) => Promise<readonly Verdict[]>;
+
+/** The flush was rolled back because of what one of its appends holds; the others would have been written. */
+export class Rejected extends Error {}
+
+export interface GroupCommitOptions {
+  /** Appends waiting at most; beyond it, `overloaded` at once. */
+  readonly queueLimit?: number;
+  /** Events in one flush at most (one append may exceed it alone). */
+  readonly flushEvents?: number;
+  /** Bytes of event text in one flush at most (one append may exceed it alone). */
+  readonly flushBytes?: number;
+  /** How often a flush of unknown outcome is tried again. */
+  readonly retries?: number;
+  /** Waits between tries; given the number of the try, from 0. */
+  readonly pause?: (attempt: number) => Promise<void>;
+  /** Told of each flush that was written: appends, events. */
+  readonly onFlush?: (appends: number, events: number) => void;
+}
+
+interface Waiting {
+  readonly append: Append;
+  readonly bytes: number;
+  readonly resolve: (verdict: Verdict) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class GroupCommit {
+  readonly #flush: Flush;
+  readonly #options: Required<GroupCommitOptions>;
+  #waiting: Waiting[] = [];
+  #running: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(flush: Flush, options: GroupCommitOptions = {}) {
+    this.#flush = flush;
+    this.#options = {
+      queueLimit: 10_000,
+      flushEvents: 1_000,
+      flushBytes: 4 * 1024 * 1024,
+      retries: 3,
+      pause: async () => {},
+      onFlush: () => {},
+      ...options,
+    };
+  }
+
+  /** Appends waiting or being written. */
+  get depth(): number {
+    return this.#waiting.length;
+  }
+
+  append(append: Append): Promise<Verdict> {
+    if (this.#closed) return Promise.reject(new Fault('log_unavailable', 'the log is closing'));
+    if (this.#waiting.length >= this.#options.queueLimit) {
+      return Promise.reject(new Fault('overloaded', `${this.#options.queueLimit} appends are waiting already`));
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ append, bytes: textLength(append), resolve, reject });
+      this.#running ??= this.#run();
+    });
+  }
+
+  /** Refuses what comes from now on, and returns when all that waited was written or told. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve(); // appends made in the same turn ride together
+    while (this.#waiting.length > 0) await this.#write(this.#take());
+    this.#running = undefined;
+  }
+
+  /** The next flush: from the front, one append a stream, bounded in events and bytes. */
+  #take(): Waiting[] {
+    const taken: Waiting[] = [];
+    const left: Waiting[] = [];
+    const streams = new Map<string, boolean>(); // stream → may more ride with it
+    let events = 0;
+    let bytes = 0;
+    for (const [at, waiting] of this.#waiting.entries()) {
+      const { append } = waiting;
+      const full =
+        taken.length > 0 &&
+        (events + append.events.length > this.#options.flushEvents || bytes + waiting.bytes > this.#options.flushBytes);
+      if (full) {
+        for (let rest = at; rest < this.#waiting.length; rest++) left.push(this.#waiting[rest]!);
+        break;
+      }
+      const rides = append.expected === 'any' && append.command === undefined;
+      const seen = streams.get(append.stream);
+      if (seen === undefined || (seen && rides)) {
+        streams.set(append.stream, rides);
+        taken.push(waiting);
+        events += append.events.length;
+        bytes += waiting.bytes;
+      } else {
+        streams.set(append.stream, false); // nothing overtakes what waits
+        left.push(waiting);
+      }
+    }
+    this.#waiting = left;
+    return taken;
+  }
+
+  async #write(batch: Waiting[]): Promise<void> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const verdicts = await this.#flush(batch.map((waiting) => waiting.append));
+        this.#settle(batch, verdicts, attempt > 0);
+        return;
+      } catch (error) {
+        if (error instanceof Rejected) return this.#split(batch, error);
+        if (error instanceof Fault && error.code === 'log_full') return this.#tell(batch, error);
+        if (attempt >= this.#options.retries) {
+          return this.#tell(batch, new Fault('log_unavailable', 'the log could not be written', error));
+        }
+        await this.#options.pause(attempt);
+      }
+    }
+  }
+
+  async #split(batch: Waiting[], error: Rejected): Promise<void> {
+    if (batch.length === 1) return this.#tell(batch, error.cause ?? error);
+    const half = batch.length >> 1;
+    await this.#write(batch.slice(0, half));
+    await this.#write(batch.slice(half));
+  }
+
+  #settle(batch: Waiting[], verdicts: readonly Verdict[], retried: boolean): void {
+    let appends = 0;
+    let events = 0;
+    for (const [at, waiting] of batch.entries()) {
+      const verdict = verdicts[at]!;
+      if (verdict.status === 'written') {
+        appends++;
+        events += waiting.append.events.length;
+      }
+      waiting.resolve(retried ? asWritten(verdict) : verdict);
+    }
+    this.#options.onFlush(appends, events);
+  }
+
+  #tell(batch: Waiting[], error: unknown): void {
+    for (const waiting of batch) waiting.reject(error);
+  }
+}
+
+/** After an unknown outcome, our own event ids in the log mean that the first try was written after all. */
+function asWritten(verdict: Verdict): Verdict {
+  if (verdict.status !== 'duplicate' || verdict.command) return verdict;
+  return { status: 'written', position: verdict.position, revision: verdict.revision };
+}
+
+function textLength(append: Append): number {
+  let length = 0;
+  for (const event of append.events) length += event.data.length + event.meta.length + 128;
+  return length;
+}

@@ -1,0 +1,73 @@
+/** Facts of one node's membership, in the stream `node-<node id>`. */
+import { Type } from 'typebox';
+import { kept } from './define.ts';
+
+/** 1 to 64 of letters, digits, `.`, `_`, `-`; ASCII only, so that no two ids look alike. */
+export const NodeId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Name of a node, its own choice, unique in the federation' });
+
+/** Ed25519 public key, 32 bytes, base64url without padding. */
+export const PublicKey = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$', description: 'Ed25519 public key, 32 bytes in base64url' });
+
+const Name = Type.String({ minLength: 1, maxLength: 128 });
+const Label = Type.String({ minLength: 1, maxLength: 64 });
+
+/** What a node says of each of its services. */
+export const ServiceClaim = Type.Object({
+  status: Type.Optional(Type.Union([Type.Literal('running'), Type.Literal('degraded'), Type.Literal('stopped')])),
+  version: Type.Optional(Type.String({ maxLength: 64 })),
+  port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
+});
+export type ServiceClaim = Type.Static<typeof ServiceClaim>;
+
+/** What a node says of itself. Every member is optional, and what is left out is unknown, not empty. */
+export const NodeProfile = Type.Object({
+  display_name: Type.Optional(Name),
+  owner: Type.Optional(Name),
+  network: Type.Optional(
+    Type.Object({
+      public_url: Type.Optional(Type.String({ maxLength: 2048, pattern: '^https?://' })),
+      ip_address: Type.Optional(Type.String({ maxLength: 45 })),
+      port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
+    }),
+  ),
+  services: Type.Optional(Type.Record(Label, ServiceClaim, { maxProperties: 64 })),
+  capabilities: Type.Optional(Type.Array(Label, { maxItems: 64, uniqueItems: true })),
+  models: Type.Optional(Type.Array(Name, { maxItems: 256, uniqueItems: true })),
+  hardware: Type.Optional(
+    Type.Object({
+      cpu_cores: Type.Optional(Type.Integer({ minimum: 1, maximum: 65536 })),
+      memory_gb: Type.Optional(Type.Number({ minimum: 0 })),
+      gpu: Type.Optional(Type.Union([Type.Boolean(), Type.String({ maxLength: 128 })])),
+    }),
+  ),
+  sovereignty: Type.Optional(Type.Record(Label, Type.Unknown(), { maxProperties: 64 })),
+});
+export type NodeProfile = Type.Static<typeof NodeProfile>;
+
+export const NodeRole = Type.Union([Type.Literal('admin'), Type.Literal('member'), Type.Literal('observer')]);
+export type NodeRole = Type.Static<typeof NodeRole>;
+
+/** How sure the hub is that a silent node is gone: phi of the accrual detector, and milliseconds since it was last heard. */
+const Suspicion = { node_id: NodeId, phi: Type.Number(), silent_ms: Type.Number() };
+
+export const nodeEvents = {
+  'node.registered': kept(
+    Type.Object({ node_id: NodeId, public_key: PublicKey, role: NodeRole, profile: NodeProfile }),
+  ),
+  /** The whole profile, as it is from now on. */
+  'node.updated': kept(Type.Object({ node_id: NodeId, profile: NodeProfile })),
+  /** Its heartbeats are late enough to doubt it; it is still counted as a member that may answer. */
+  'node.suspected': kept(Type.Object(Suspicion)),
+  /** The doubt is over: it was heard again. */
+  'node.cleared': kept(Type.Object({ node_id: NodeId })),
+  /** Taken as gone: by suspicion, or because it was silent for the hard limit. */
+  'node.lost': kept(Type.Object({ ...Suspicion, cause: Type.Union([Type.Literal('suspicion'), Type.Literal('hard_limit')]) })),
+  /** It said goodbye. */
+  'node.left': kept(Type.Object({ node_id: NodeId })),
+  /** A node that was away is heard steadily again, or opened a session. */
+  'node.returned': kept(Type.Object({ node_id: NodeId, away_ms: Type.Number() })),
+  /** Its membership ended; its key is free again. */
+  'node.removed': kept(
+    Type.Object({ node_id: NodeId, cause: Type.Union([Type.Literal('itself'), Type.Literal('operator'), Type.Literal('reaped')]) }),
+  ),
+} as const;

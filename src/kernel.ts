@@ -1,0 +1,61 @@
+/** What every part of the hub may touch of the outside world: clock, chance, timers and the process log. */
+import { randomBytes } from 'node:crypto';
+import { pino } from 'pino';
+import { v7 } from 'uuid';
+
+export type Cancel = () => void;
+
+/** The few lines of a logger that the hub uses; pino has them. */
+export interface Logger {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  child(bindings: Record<string, unknown>): Logger;
+}
+
+/** Time and chance as values. Nothing else in `src` calls `Date.now`, `Math.random` or a bare timer. */
+export interface Kernel {
+  /** Names this process in `meta.replica`; new at each start. */
+  readonly replica: string;
+  readonly log: Logger;
+  /** Wall clock, milliseconds since 1970. May go back. */
+  now(): number;
+  /** Milliseconds since some fixed moment of this process. Never goes back: judge durations with it. */
+  monotonicMs(): number;
+  /** UUID version 7: ids that sort by time, so that unique indexes stay warm. */
+  uuid(): string;
+  /** In [0, 1). For jitter and choice among equals, never for secrets. */
+  random(): number;
+  /** Unpredictable bytes, for secrets and nonces. */
+  secretBytes(length: number): Uint8Array;
+  /** Runs `fn` once, `ms` from now. Does not keep the process alive. */
+  after(ms: number, fn: () => void): Cancel;
+  /** Runs `fn` each `ms`. Does not keep the process alive. */
+  every(ms: number, fn: () => void): Cancel;
+  sleep(ms: number): Promise<void>;
+}
+
+/** The kernel of a real process. `overrides` replace single parts, for tests that need a clock of their own. */
+export function createKernel(options: { logLevel?: string } = {}, overrides: Partial<Kernel> = {}): Kernel {
+  const replica = v7();
+  return {
+    replica,
+    log: pino({ level: options.logLevel ?? 'info', base: { replica: replica.slice(-8) } }, pino.destination(2)),
+    now: () => Date.now(),
+    monotonicMs: () => performance.now(),
+    uuid: () => v7(),
+    random: () => Math.random(),
+    secretBytes: (length) => randomBytes(length),
+    after(ms, fn) {
+      const timer = setTimeout(fn, ms).unref();
+      return () => clearTimeout(timer);
+    },
+    every(ms, fn) {
+      const timer = setInterval(fn, ms).unref();
+      return () => clearInterval(timer);
+    },
+    sleep: (ms) => new Promise((done) => void setTimeout(done, ms)),
+    ...overrides,
+  };
+}

@@ -1,0 +1,50 @@
+/**
+ * What a projection is: one table, and a pure fold from events to its rows.
+ *
+ * Each event touches at most one row, named by `key`. `fold` gets the row as it is (undefined when there is none) and
+ * answers the row as it will be, `null` to delete it, or the same row (by identity) for "nothing changes". It must not
+ * change the row it was given, and knows no clock, no chance and no database: so a thousand heartbeats of a hundred nodes
+ * cost a hundred upserts, a view in memory is the same fold over the same log, and replaying twice gives the same rows.
+ * A fold that throws parks the event's stream in the dead letters of that view.
+ */
+import type { EventType, LogEvent } from '../events/catalog.ts';
+
+/** The same columns on SQLite and PostgreSQL. `json` is stored as text; in rows it is the value itself. */
+export type ColumnType = 'text' | 'integer' | 'real' | 'json';
+
+export interface Column {
+  readonly type: ColumnType;
+  /** Default: not null. */
+  readonly nullable?: true;
+}
+
+export interface TableSpec {
+  readonly name: `federation_${string}`;
+  readonly columns: Readonly<Record<string, ColumnType | Column>>;
+  /** The one column that names a row; text. */
+  readonly key: string;
+  /** Columns of each further index, in order. */
+  readonly indexes?: readonly (readonly string[])[];
+}
+
+export interface FoldContext {
+  /** First position of the log segment that a position lies in. */
+  segmentOf(position: number): number;
+}
+
+type Handler<Row, T extends EventType> = {
+  readonly key: (event: LogEvent<T>, context: FoldContext) => string;
+  readonly fold: (row: Row | undefined, event: LogEvent<T>, context: FoldContext) => Row | undefined | null;
+};
+
+export interface Projection<Row extends object = Record<string, unknown>> {
+  readonly table: TableSpec;
+  /** Raise it when the fold changes meaning: the views are then rebuilt at the next start. */
+  readonly version: number;
+  readonly on: { readonly [T in EventType]?: Handler<Row, T> };
+}
+
+/** Keeps the row type of a projection while it is declared. */
+export function projection<Row extends object>(spec: Projection<Row>): Projection<Row> {
+  return spec;
+}

@@ -1,0 +1,103 @@
+/** Which nodes are there, what do they say of themselves, and are they alive? */
+import type { Reading } from '../events/heartbeat.ts';
+import type { NodeProfile, NodeRole } from '../events/node.ts';
+import { projection } from './define.ts';
+
+/** `online`: heard. `suspect`: late, in doubt. `offline`: lost or gone. */
+export type NodeStatus = 'online' | 'suspect' | 'offline';
+
+export interface NodeRow {
+  node_id: string;
+  display_name: string | null;
+  owner: string | null;
+  status: NodeStatus;
+  role: NodeRole;
+  public_key: string;
+  profile: NodeProfile;
+  /** The newest heartbeat; null before the first. */
+  reading: Reading | null;
+  registered_at: string;
+  updated_at: string;
+  /** When the status last changed. */
+  status_since: string;
+  last_heartbeat: string | null;
+  heartbeat_position: number;
+}
+
+export const nodes = projection<NodeRow>({
+  table: {
+    name: 'federation_nodes',
+    key: 'node_id',
+    columns: {
+      node_id: 'text',
+      display_name: { type: 'text', nullable: true },
+      owner: { type: 'text', nullable: true },
+      status: 'text',
+      role: 'text',
+      public_key: 'text',
+      profile: 'json',
+      reading: { type: 'json', nullable: true },
+      registered_at: 'text',
+      updated_at: 'text',
+      status_since: 'text',
+      last_heartbeat: { type: 'text', nullable: true },
+      heartbeat_position: 'integer',
+    },
+    indexes: [['status'], ['owner']],
+  },
+  version: 1,
+  on: {
+    'node.registered': {
+      key: (event) => event.data.node_id,
+      fold: (_row, { data, time, position }) => ({
+        node_id: data.node_id,
+        display_name: data.profile.display_name ?? null,
+        owner: data.profile.owner ?? null,
+        status: 'online',
+        role: data.role,
+        public_key: data.public_key,
+        profile: data.profile,
+        reading: null,
+        registered_at: time,
+        updated_at: time,
+        status_since: time,
+        last_heartbeat: null,
+        heartbeat_position: position,
+      }),
+    },
+    'node.updated': {
+      key: (event) => event.data.node_id,
+      fold: (row, { data, time }) =>
+        row && {
+          ...row,
+          display_name: data.profile.display_name ?? null,
+          owner: data.profile.owner ?? null,
+          profile: data.profile,
+          updated_at: time,
+        },
+    },
+    'heartbeat.received': {
+      key: (event) => event.data.node_id,
+      fold: (row, { data: { node_id: _, ...reading }, time, position }) =>
+        row && { ...row, reading, last_heartbeat: time, heartbeat_position: position },
+    },
+    // After a drop this is all that is left of the heartbeats; live, they were folded already and are newer.
+    'heartbeat.rolled-up': {
+      key: (event) => event.data.node_id,
+      fold: (row, { data: { last } }) =>
+        row && row.heartbeat_position < last.position
+          ? { ...row, reading: last.reading, last_heartbeat: last.time, heartbeat_position: last.position }
+          : row,
+    },
+    'node.suspected': { key: (event) => event.data.node_id, fold: (row, event) => become(row, 'suspect', event.time) },
+    'node.cleared': { key: (event) => event.data.node_id, fold: (row, event) => become(row, 'online', event.time) },
+    'node.lost': { key: (event) => event.data.node_id, fold: (row, event) => become(row, 'offline', event.time) },
+    'node.left': { key: (event) => event.data.node_id, fold: (row, event) => become(row, 'offline', event.time) },
+    'node.returned': { key: (event) => event.data.node_id, fold: (row, event) => become(row, 'online', event.time) },
+    'node.removed': { key: (event) => event.data.node_id, fold: () => null },
+  },
+});
+
+function become(row: NodeRow | undefined, status: NodeStatus, since: string): NodeRow | undefined {
+  return row && { ...row, status, status_since: since };
+}
