@@ -34,7 +34,10 @@ export const codes = {
   too_many_requests: { status: 429, title: 'Too many requests in this window' },
   internal_error: { status: 500, title: 'The hub met a defect; it is in the log under the trace id' },
   overloaded: { status: 503, title: 'A bounded queue of the hub is full; try again shortly' },
-  log_unavailable: { status: 503, title: 'The event log could not be written or read; whether the action was taken is not known' },
+  log_unavailable: {
+    status: 503,
+    title: 'The event log could not be written or read; whether the action was taken is not known',
+  },
   log_full: { status: 503, title: 'The event log has no space left; nothing was written' },
   views_unavailable: { status: 503, title: 'The views cannot be read now' },
   guard_unavailable: { status: 503, title: 'A guard of this door is not running, so the door is shut' },

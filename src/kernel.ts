@@ -59,3 +59,8 @@ export function createKernel(options: { logLevel?: string } = {}, overrides: Par
     ...overrides,
   };
 }
+
+/** ISO 8601 UTC of milliseconds since 1970: how every time is written in events and answers. */
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -4,7 +4,7 @@
  * Events evolve by addition. A change of meaning is a new type; a change of shape raises `version` and adds an upcast
  * (upcasts.ts). What is encoded is checked against its schema; what is decoded was checked when it was written.
  */
-import { type TSchema, Type } from 'typebox';
+import type { TSchema, Type } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
 import { federationEvents } from './federation.ts';
 import { healthEvents } from './health.ts';
@@ -15,8 +15,10 @@ import { nodeEvents } from './node.ts';
 import { operatorTokenEvents } from './operator-token.ts';
 import { segmentEvents } from './segment.ts';
 import { sessionEvents } from './session.ts';
-import { upcast } from './upcasts.ts';
+import { checkUpcasts, upcast } from './upcasts.ts';
 import { viewsEvents } from './views.ts';
+
+export { streamClass } from './stream-class.ts';
 
 export const catalog = {
   ...federationEvents,
@@ -65,20 +67,11 @@ export type LogEvent<T extends EventType = EventType> = {
 /** Thrown by `decode` for a type or version that a newer hub wrote: yield, never dead-letter. */
 export class NewerEvent extends Error {
   constructor(event: Recorded) {
-    super(`event ${event.position} is ${event.type} version ${event.version}, which this version of the hub does not know`);
+    super(
+      `event ${event.position} is ${event.type} version ${event.version}, which this version of the hub does not know`,
+    );
     this.name = 'NewerEvent';
   }
-}
-
-/**
- * Classes of stream, by the word before the first '-' of its name. Kept streams live for ever and carry decisions;
- * transient ones carry readings.
- */
-const transientCategories = new Set(['heartbeat', 'health']);
-
-export function streamClass(stream: string): 'kept' | 'transient' {
-  const dash = stream.indexOf('-');
-  return transientCategories.has(dash === -1 ? stream : stream.slice(0, dash)) ? 'transient' : 'kept';
 }
 
 /** Types that lie in kept streams: what in-memory views and cached states follow. */
@@ -87,13 +80,15 @@ export const transientTypes: readonly EventType[] = typesWhere((type) => catalog
 
 const validators = new Map<EventType, Validator>();
 
+/** Checks at boot that every old shape of every event can still be read. Throws (a defect) otherwise. */
+export function checkCatalog(): void {
+  const versions = Object.entries(catalog).map(([type, { version }]) => [type, version] as const);
+  checkUpcasts(versions, (type, data) => validatorOf(type as EventType).Check(data)); // the names are the catalogue's own
+}
+
 /** Turns a decided event into text for the log. Throws (a defect) when it does not fit its own schema. */
 export function encode(event: DomainEvent, about: { id: string; time: string; meta: string }): NewEvent {
-  let validator = validators.get(event.type);
-  if (!validator) {
-    validator = Compile(catalog[event.type].data as TSchema);
-    validators.set(event.type, validator);
-  }
+  const validator = validatorOf(event.type);
   if (!validator.Check(event.data)) {
     const [first] = validator.Errors(event.data);
     throw new TypeError(`${event.type} does not fit its schema: ${first?.instancePath} ${first?.message}`);
@@ -123,6 +118,15 @@ export function decode(recorded: Recorded): LogEvent {
     time: recorded.time,
     meta: JSON.parse(recorded.meta),
   } as LogEvent; // the log holds only what `encode` let in, and upcasts keep to the newest schema
+}
+
+function validatorOf(type: EventType): Validator {
+  let validator = validators.get(type);
+  if (!validator) {
+    validator = Compile(catalog[type].data as TSchema);
+    validators.set(type, validator);
+  }
+  return validator;
 }
 
 function typesWhere(wanted: (type: EventType) => boolean): EventType[] {

@@ -20,7 +20,7 @@ export type Flush = (appends: readonly Append[]) => Promise<readonly Verdict[]>;
 export class Rejected extends Error {}
 
 export interface GroupCommitOptions {
-  /** Appends waiting at most; beyond it, `overloaded` at once. */
+  /** Appends waiting or being written at most; beyond it, `overloaded` at once. */
   readonly queueLimit?: number;
   /** Events in one flush at most (one append may exceed it alone). */
   readonly flushEvents?: number;
@@ -45,6 +45,7 @@ export class GroupCommit {
   readonly #flush: Flush;
   readonly #options: Required<GroupCommitOptions>;
   #waiting: Waiting[] = [];
+  #writing = 0;
   #running: Promise<void> | undefined;
   #closed = false;
 
@@ -63,12 +64,12 @@ export class GroupCommit {
 
   /** Appends waiting or being written. */
   get depth(): number {
-    return this.#waiting.length;
+    return this.#waiting.length + this.#writing;
   }
 
   append(append: Append): Promise<Verdict> {
     if (this.#closed) return Promise.reject(new Fault('log_unavailable', 'the log is closing'));
-    if (this.#waiting.length >= this.#options.queueLimit) {
+    if (this.depth >= this.#options.queueLimit) {
       return Promise.reject(new Fault('overloaded', `${this.#options.queueLimit} appends are waiting already`));
     }
     return new Promise((resolve, reject) => {
@@ -85,7 +86,12 @@ export class GroupCommit {
 
   async #run(): Promise<void> {
     await Promise.resolve(); // appends made in the same turn ride together
-    while (this.#waiting.length > 0) await this.#write(this.#take());
+    while (this.#waiting.length > 0) {
+      const batch = this.#take();
+      this.#writing = batch.length;
+      await this.#write(batch, false);
+      this.#writing = 0;
+    }
     this.#running = undefined;
   }
 
@@ -121,31 +127,38 @@ export class GroupCommit {
     return taken;
   }
 
-  async #write(batch: Waiting[]): Promise<void> {
+  /** @param retried an earlier try of unknown outcome may have written these already */
+  async #write(batch: Waiting[], retried: boolean): Promise<void> {
     for (let attempt = 0; ; attempt++) {
+      let verdicts: readonly Verdict[];
       try {
-        const verdicts = await this.#flush(batch.map((waiting) => waiting.append));
-        this.#settle(batch, verdicts, attempt > 0);
-        return;
+        verdicts = await this.#flush(batch.map((waiting) => waiting.append));
       } catch (error) {
-        if (error instanceof Rejected) return this.#split(batch, error);
+        if (error instanceof Rejected) return this.#split(batch, error, retried);
         if (error instanceof Fault && error.code === 'log_full') return this.#tell(batch, error);
         if (attempt >= this.#options.retries) {
           return this.#tell(batch, new Fault('log_unavailable', 'the log could not be written', error));
         }
+        retried = true;
         await this.#options.pause(attempt);
+        continue;
       }
+      return this.#settle(batch, verdicts, retried);
     }
   }
 
-  async #split(batch: Waiting[], error: Rejected): Promise<void> {
+  async #split(batch: Waiting[], error: Rejected, retried: boolean): Promise<void> {
     if (batch.length === 1) return this.#tell(batch, error.cause ?? error);
     const half = batch.length >> 1;
-    await this.#write(batch.slice(0, half));
-    await this.#write(batch.slice(half));
+    await this.#write(batch.slice(0, half), retried);
+    await this.#write(batch.slice(half), retried);
   }
 
   #settle(batch: Waiting[], verdicts: readonly Verdict[], retried: boolean): void {
+    if (verdicts.length !== batch.length) {
+      this.#tell(batch, new Error(`a flush of ${batch.length} appends got ${verdicts.length} verdicts`));
+      return;
+    }
     let appends = 0;
     let events = 0;
     for (const [at, waiting] of batch.entries()) {

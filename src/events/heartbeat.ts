@@ -1,7 +1,7 @@
 /** Readings that a node sends of itself, in the transient stream `heartbeat-<node id>`, and what is left of them when a segment goes. */
 import { Type } from 'typebox';
 import { kept, transient } from './define.ts';
-import { NodeId, ServiceClaim } from './node.ts';
+import { NodeId, ServiceClaims } from './node.ts';
 
 const Percent = Type.Number({ minimum: 0, maximum: 100 });
 
@@ -21,7 +21,7 @@ export const ModelReading = Type.Object({
 
 /** What one heartbeat says. It is whole: what it leaves out is not known. */
 export const Reading = Type.Object({
-  services: Type.Optional(Type.Record(Type.String({ minLength: 1, maxLength: 64 }), ServiceClaim, { maxProperties: 64 })),
+  services: Type.Optional(ServiceClaims),
   resources: Type.Optional(Resources),
   models: Type.Optional(Type.Array(ModelReading, { maxItems: 256 })),
   active_tasks: Type.Optional(Type.Integer({ minimum: 0 })),

@@ -3,13 +3,21 @@ import { Type } from 'typebox';
 import { kept } from './define.ts';
 
 /** 1 to 64 of letters, digits, `.`, `_`, `-`; ASCII only, so that no two ids look alike. */
-export const NodeId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Name of a node, its own choice, unique in the federation' });
+export const NodeId = Type.String({
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$',
+  description: 'Name of a node, its own choice, unique in the federation',
+});
 
 /** Ed25519 public key, 32 bytes, base64url without padding. */
-export const PublicKey = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$', description: 'Ed25519 public key, 32 bytes in base64url' });
+export const PublicKey = Type.String({
+  pattern: '^[A-Za-z0-9_-]{43}$',
+  description: 'Ed25519 public key, 32 bytes in base64url',
+});
 
 const Name = Type.String({ minLength: 1, maxLength: 128 });
 const Label = Type.String({ minLength: 1, maxLength: 64 });
+/** Keys of a record are held to a pattern alone: TypeBox overlooks their other limits. */
+const LabelKey = Type.String({ pattern: '^.{1,64}$' });
 
 /** What a node says of each of its services. */
 export const ServiceClaim = Type.Object({
@@ -18,6 +26,7 @@ export const ServiceClaim = Type.Object({
   port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
 });
 export type ServiceClaim = Type.Static<typeof ServiceClaim>;
+export const ServiceClaims = Type.Record(LabelKey, ServiceClaim, { maxProperties: 64 });
 
 /** What a node says of itself. Every member is optional, and what is left out is unknown, not empty. */
 export const NodeProfile = Type.Object({
@@ -30,7 +39,7 @@ export const NodeProfile = Type.Object({
       port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
     }),
   ),
-  services: Type.Optional(Type.Record(Label, ServiceClaim, { maxProperties: 64 })),
+  services: Type.Optional(ServiceClaims),
   capabilities: Type.Optional(Type.Array(Label, { maxItems: 64, uniqueItems: true })),
   models: Type.Optional(Type.Array(Name, { maxItems: 256, uniqueItems: true })),
   hardware: Type.Optional(
@@ -40,7 +49,7 @@ export const NodeProfile = Type.Object({
       gpu: Type.Optional(Type.Union([Type.Boolean(), Type.String({ maxLength: 128 })])),
     }),
   ),
-  sovereignty: Type.Optional(Type.Record(Label, Type.Unknown(), { maxProperties: 64 })),
+  sovereignty: Type.Optional(Type.Record(LabelKey, Type.Unknown(), { maxProperties: 64 })),
 });
 export type NodeProfile = Type.Static<typeof NodeProfile>;
 
@@ -61,13 +70,18 @@ export const nodeEvents = {
   /** The doubt is over: it was heard again. */
   'node.cleared': kept(Type.Object({ node_id: NodeId })),
   /** Taken as gone: by suspicion, or because it was silent for the hard limit. */
-  'node.lost': kept(Type.Object({ ...Suspicion, cause: Type.Union([Type.Literal('suspicion'), Type.Literal('hard_limit')]) })),
+  'node.lost': kept(
+    Type.Object({ ...Suspicion, cause: Type.Union([Type.Literal('suspicion'), Type.Literal('hard_limit')]) }),
+  ),
   /** It said goodbye. */
   'node.left': kept(Type.Object({ node_id: NodeId })),
   /** A node that was away is heard steadily again, or opened a session. */
   'node.returned': kept(Type.Object({ node_id: NodeId, away_ms: Type.Number() })),
   /** Its membership ended; its key is free again. */
   'node.removed': kept(
-    Type.Object({ node_id: NodeId, cause: Type.Union([Type.Literal('itself'), Type.Literal('operator'), Type.Literal('reaped')]) }),
+    Type.Object({
+      node_id: NodeId,
+      cause: Type.Union([Type.Literal('itself'), Type.Literal('operator'), Type.Literal('reaped')]),
+    }),
   ),
 } as const;

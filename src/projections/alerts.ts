@@ -1,5 +1,7 @@
 /** Which measures of which nodes are beyond their thresholds, and which were? */
+import type { Kysely } from 'kysely';
 import type { AlertLevel, AlertMeasure } from '../events/health.ts';
+import type { ViewTables } from './catalog.ts';
 import { projection } from './define.ts';
 
 export interface AlertRow {
@@ -67,3 +69,14 @@ export const alerts = projection<AlertRow>({
     },
   },
 });
+
+/** The alerts that changed last, at most `limit`. */
+export function findAlerts(
+  db: Kysely<ViewTables>,
+  status: AlertRow['status'] | undefined,
+  limit: number,
+): Promise<AlertRow[]> {
+  let query = db.selectFrom('federation_alerts').selectAll();
+  if (status !== undefined) query = query.where('status', '=', status);
+  return query.orderBy('changed_at', 'desc').orderBy('id').limit(limit).execute();
+}

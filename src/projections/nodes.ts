@@ -1,6 +1,8 @@
 /** Which nodes are there, what do they say of themselves, and are they alive? */
+import { type Kysely, sql } from 'kysely';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile, NodeRole } from '../events/node.ts';
+import type { ViewTables } from './catalog.ts';
 import { projection } from './define.ts';
 
 /** `online`: heard. `suspect`: late, in doubt. `offline`: lost or gone. */
@@ -13,6 +15,9 @@ export interface NodeRow {
   status: NodeStatus;
   role: NodeRole;
   public_key: string;
+  capabilities: string[];
+  models: string[];
+  /** Everything the node says of itself. */
   profile: NodeProfile;
   /** The newest heartbeat; null before the first. */
   reading: Reading | null;
@@ -35,6 +40,8 @@ export const nodes = projection<NodeRow>({
       status: 'text',
       role: 'text',
       public_key: 'text',
+      capabilities: 'json',
+      models: 'json',
       profile: 'json',
       reading: { type: 'json', nullable: true },
       registered_at: 'text',
@@ -51,12 +58,10 @@ export const nodes = projection<NodeRow>({
       key: (event) => event.data.node_id,
       fold: (_row, { data, time, position }) => ({
         node_id: data.node_id,
-        display_name: data.profile.display_name ?? null,
-        owner: data.profile.owner ?? null,
+        ...columnsOf(data.profile),
         status: 'online',
         role: data.role,
         public_key: data.public_key,
-        profile: data.profile,
         reading: null,
         registered_at: time,
         updated_at: time,
@@ -67,14 +72,7 @@ export const nodes = projection<NodeRow>({
     },
     'node.updated': {
       key: (event) => event.data.node_id,
-      fold: (row, { data, time }) =>
-        row && {
-          ...row,
-          display_name: data.profile.display_name ?? null,
-          owner: data.profile.owner ?? null,
-          profile: data.profile,
-          updated_at: time,
-        },
+      fold: (row, { data, time }) => row && { ...row, ...columnsOf(data.profile), updated_at: time },
     },
     'heartbeat.received': {
       key: (event) => event.data.node_id,
@@ -100,4 +98,41 @@ export const nodes = projection<NodeRow>({
 
 function become(row: NodeRow | undefined, status: NodeStatus, since: string): NodeRow | undefined {
   return row && { ...row, status, status_since: since };
+}
+
+function columnsOf(profile: NodeProfile) {
+  const { display_name = null, owner = null, capabilities = [], models = [] } = profile;
+  return { display_name, owner, capabilities, models, profile };
+}
+
+export interface NodeFilter {
+  readonly status?: NodeStatus | undefined;
+  readonly owner?: string | undefined;
+  readonly capability?: string | undefined;
+  /** Named in the profile or in the newest heartbeat. */
+  readonly model?: string | undefined;
+}
+
+/** Nodes in order of id, after an id ('' for the first), at most `limit`. */
+export function findNodes(
+  db: Kysely<ViewTables>,
+  filter: NodeFilter,
+  after: string,
+  limit: number,
+): Promise<NodeRow[]> {
+  const { status, owner, capability, model } = filter;
+  let query = db.selectFrom('federation_nodes').selectAll().where('node_id', '>', after);
+  if (status !== undefined) query = query.where('status', '=', status);
+  if (owner !== undefined) query = query.where('owner', '=', owner);
+  if (capability !== undefined) query = query.where(holds('capabilities', JSON.stringify(capability)));
+  if (model !== undefined) {
+    const name = JSON.stringify(model);
+    query = query.where(({ or }) => or([holds('models', name), holds('reading', `"model_id":${name}`)]));
+  }
+  return query.orderBy('node_id').limit(limit).execute();
+}
+
+/** Whether the text of a JSON column holds this text: the one way that SQLite and PostgreSQL agree on, capitals included. */
+function holds(column: 'capabilities' | 'models' | 'reading', text: string) {
+  return sql<boolean>`replace(${sql.ref(column)}, ${text}, '') <> ${sql.ref(column)}`;
 }

@@ -14,7 +14,14 @@ export const segments = projection<SegmentRow>({
   table: {
     name: 'federation_log_segments_dropped',
     key: 'id',
-    columns: { id: 'text', from_position: 'integer', to_position: 'integer', count: 'integer', root: 'text', dropped_at: 'text' },
+    columns: {
+      id: 'text',
+      from_position: 'integer',
+      to_position: 'integer',
+      count: 'integer',
+      root: 'text',
+      dropped_at: 'text',
+    },
   },
   version: 1,
   on: {

@@ -1,0 +1,35 @@
+import pg from 'pg';
+import { randomUUID } from 'node:crypto';
+import { createKernel } from '../src/kernel.ts';
+import { openPostgresLog } from '../src/events/log-postgres.ts';
+const base = process.argv[2]!;
+const c = new pg.Client({ connectionString: base }); await c.connect();
+const db = 's' + Date.now(); await c.query(`CREATE DATABASE ${db}`); 
+const url = base.replace(/postgres$/, db);
+const kernel = createKernel({ logLevel: 'warn' });
+const ev = (n = 1, type='node.registered') => Array.from({ length: n }, () => ({ id: kernel.uuid(), type, version: 1, time: new Date().toISOString(), data: '{ "a": "\\u0000 é𝄞 \\" \\\\ "}', meta: '{}' }));
+const log = await openPostgresLog({ url, kernel, segmentSize: 10 });
+console.log(log.id, await log.head(), await log.readAll(0, 10), await log.segments());
+console.log(await log.append('node-a', 'noStream', ev(3)));
+const [e] = ev();
+console.log(await Promise.all([log.append('node-a', 2, [e!]), log.append('node-b', 0, ev()), log.append('heartbeat-x', 'any', ev(12, 'hb')), log.append('node-c', 'any', ev()), log.append('node-c','any', ev(2))]));
+console.log('dup', await log.append('node-a', 0, [e!]));
+const cmd = { id: randomUUID(), bodyHash: 'h', reply: null, time: new Date().toISOString() };
+console.log(await Promise.all([log.append('node-d', 'noStream', ev(), cmd), log.append('node-e', 'noStream', ev(), cmd)]));
+console.log('cmd', await log.append('node-d', 'noStream', ev(), { ...cmd, bodyHash: 'other' }), await log.findCommand(cmd.id));
+const p = await log.readAll(0, 1000); console.log(p.through, p.events.map(e => `${e.position}:${e.stream}:${e.revision}`).join(' '), p.events[0]);
+console.log(await log.readAll(0, 5, ['hb']), await log.segments());
+console.log((await log.readStream('heartbeat-x', 0, 100)).length, (await log.readSegment(11, 0, 100)).length);
+await log.dropSegment(1); await log.dropSegment(1); console.log(await log.segments());
+await log.dropSegment(21).catch(e => console.log(String(e)));
+console.log(await log.forgetCommands('2999'));
+const sub = log.subscribe(0, (page) => console.log('sub', page.through, page.events.length));
+await kernel.sleep(200); await log.append('node-z', 'any', ev()); await kernel.sleep(200); await sub.close();
+await log.append('node-n\u0000', 'any', ev()).catch(e => console.log(String(e)));
+await log.append('node-' + 'x'.repeat(100000), 'any', ev()).then(console.log, e => console.log(String(e)));
+await log.append('node-' + randomUUID().repeat(200), 'any', ev()).then(console.log, e => console.log(String(e)));
+for (const q of ['UPDATE federation_log SET type=1', 'DELETE FROM federation_log_transient', 'TRUNCATE federation_log_transient_11', 'TRUNCATE federation_log'])
+  { const d = new pg.Client({ connectionString: url }); await d.connect(); await d.query(q).then(() => console.log('OOPS', q), e => console.log(e.message)); await d.end(); }
+await log.close(); await log.close();
+await log.append('node-z', 'any', ev()).catch(e => console.log(e.code));
+await c.query(`DROP DATABASE ${db} WITH (FORCE)`); await c.end();

@@ -1,0 +1,96 @@
+#!/usr/bin/env node
+/** `fedhub`: serves a hub, and speaks to one. Exit codes: 0 done, 1 refused or failed, 2 wrong use. */
+import { Command, CommanderError, Option } from 'commander';
+import { ConfigError, describeConfig } from '../config.ts';
+import { version } from '../main.ts';
+import { demo } from './demo.ts';
+import { HubClient, HubProblem } from './hub-client.ts';
+import { showNodes, showStatus } from './inspect.ts';
+import { Output } from './output.ts';
+import { replay } from './replay.ts';
+import { serve } from './serve.ts';
+
+interface Everywhere {
+  readonly json?: true;
+  readonly url: string;
+  readonly token?: string;
+}
+
+const program = new Command('fedhub')
+  .description('Federation Hub: serve one, or speak to one')
+  .version(version)
+  .exitOverride()
+  .configureHelp({ showGlobalOptions: true })
+  .addOption(new Option('--json', 'print JSON, one value a line'))
+  .addOption(new Option('--url <url>', 'the hub to speak to').env('FEDHUB_URL').default('http://127.0.0.1:3002'))
+  .addOption(new Option('--token <token>', 'operator token').env('FEDHUB_TOKEN'));
+
+program
+  .command('serve')
+  .description('run a hub; settings come from the environment, see `fedhub config`')
+  .action(() => serve(output(), process.env));
+
+program
+  .command('demo')
+  .description('a hub and five nodes in this terminal: they join, one dies and comes back')
+  .option('--seconds <n>', 'how long it runs', positive, 30)
+  .action((options: { seconds: number }) => demo(output(), options.seconds));
+
+program
+  .command('status')
+  .description('the federation at a glance')
+  .action(() => showStatus(client(), output()));
+
+program
+  .command('nodes')
+  .description('the directory of nodes')
+  .addOption(new Option('--status <status>', 'only these').choices(['online', 'suspect', 'offline']))
+  .option('--owner <owner>', 'only of this owner')
+  .option('--capability <name>', 'only with this capability')
+  .option('--model <name>', 'only with this model')
+  .action((filter: Record<string, string>) => showNodes(client(), output(), filter));
+
+program
+  .command('replay')
+  .description('rebuild all views of a serving hub from its log')
+  .action(() => replay(client(), output()));
+
+program
+  .command('config')
+  .description('all settings, with secrets left out')
+  .action(() => output().table(['name', 'value', 'meaning'], describeConfig(process.env)));
+
+function output(): Output {
+  return new Output(program.opts<Everywhere>().json === true);
+}
+
+function client(): HubClient {
+  const { url, token } = program.opts<Everywhere>();
+  return new HubClient(url, token);
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new CommanderError(2, 'usage', `error: '${text}' is not a number above 0`);
+  return value;
+}
+
+/** Says what went wrong on the error stream, in the words of who found it. */
+function exitCodeOf(error: unknown): number {
+  if (error instanceof CommanderError) {
+    if (error.code === 'usage') process.stderr.write(`${error.message}\n`);
+    return error.exitCode === 0 ? 0 : 2;
+  }
+  const usage = error instanceof ConfigError;
+  const message = error instanceof Error ? error.message : String(error);
+  const problem = error instanceof HubProblem ? error.problem : { code: usage ? 'usage' : 'failed', detail: message };
+  const json = program.opts<Everywhere>().json === true;
+  process.stderr.write(json ? `${JSON.stringify({ error: problem })}\n` : `fedhub: ${message}\n`);
+  return usage ? 2 : 1;
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = exitCodeOf(error);
+}

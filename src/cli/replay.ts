@@ -1,0 +1,52 @@
+/** `fedhub replay`: asks a serving hub to rebuild all views, and shows how far it is. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Presets, SingleBar } from 'cli-progress';
+import type { HubClient } from './hub-client.ts';
+import type { Output } from './output.ts';
+
+interface ViewsState {
+  readonly position: number;
+  readonly head: number;
+  readonly generation: number;
+  readonly rebuild: { readonly rebuild_id: string; readonly position: number; readonly target: number } | null;
+}
+
+const pollMs = 100;
+/** How long the replica that projects may take to begin. */
+const beginMs = 15_000;
+
+export async function replay(hub: HubClient, output: Output): Promise<void> {
+  const before = await hub.get<ViewsState>('/views');
+  const { rebuild_id } = await hub.post<{ rebuild_id: string }>('/views/rebuild');
+  const bar = new SingleBar(
+    { format: 'replay {bar} {percentage}% | {value}/{total} events | {duration_formatted}', stream: process.stderr },
+    Presets.shades_classic,
+  );
+  const began = performance.now();
+  if (!output.json) bar.start(before.head, 0);
+  let seen = false;
+  for (;;) {
+    const { rebuild, generation, position } = await hub.get<ViewsState>('/views');
+    if (rebuild) {
+      seen = true;
+      if (!output.json) {
+        bar.setTotal(rebuild.target);
+        bar.update(Math.min(rebuild.position, rebuild.target));
+      }
+    } else if (generation > before.generation) {
+      if (!output.json) {
+        bar.update(bar.getTotal());
+        bar.stop();
+      }
+      const seconds = Math.round((performance.now() - began) / 10) / 100;
+      return output.value(
+        { rebuild_id, generation, position, seconds },
+        `views generation ${generation} serve now, from ${position} events in ${seconds} s`,
+      );
+    } else if (!seen && performance.now() - began > beginMs) {
+      bar.stop();
+      throw new Error('no replica began the rebuild; see the status of the views');
+    }
+    await sleep(pollMs);
+  }
+}

@@ -1,0 +1,317 @@
+/**
+ * The node SDK. `await new FederationNode({ url, nodeId, keyFile: 'node.key' }).connect()` joins a federation and stays in it:
+ * it proves the key, heartbeats, renews its token, and comes back after every loss until `close()` or `leave()`.
+ */
+import { EventEmitter } from 'node:events';
+import type { Reading } from '../events/heartbeat.ts';
+import type { NodeProfile } from '../events/node.ts';
+import type { Logger } from '../kernel.ts';
+import type { HubPacket } from '../protocol.ts';
+import { type NodeClock, processClock } from './clock.ts';
+import { type AnyHubPacket, Connection, HubRefusal, HubUnreachable } from './connection.ts';
+import { Feed } from './feed.ts';
+import { type NodeKey, openKeyFile } from './key-file.ts';
+import { type Registered, register, Session } from './session.ts';
+
+export type { Reading } from '../events/heartbeat.ts';
+export type { NodeProfile } from '../events/node.ts';
+export type { HubPacket, PublicNode } from '../protocol.ts';
+export type { NodeClock } from './clock.ts';
+export { HubRefusal, HubUnreachable } from './connection.ts';
+export { generateKey, type NodeKey, openKeyFile } from './key-file.ts';
+
+/** The profile's members say what this node is; those left out are unknown to others. */
+export interface FederationNodeOptions extends Omit<NodeProfile, 'display_name'> {
+  /** Where the hub is: `https://hub.example`, with a path if a proxy serves it under one. */
+  readonly url: string;
+  /** 1 to 64 of letters, digits, `.`, `_`, `-`. Unique in the federation, and bound to the key by the first registration. */
+  readonly nodeId: string;
+  /** File of the key; made at first use. Either this or `key`. */
+  readonly keyFile?: string;
+  readonly key?: NodeKey;
+  readonly displayName?: string;
+  /** Asked at every heartbeat. Without it, heartbeats say only that the node lives. */
+  readonly reading?: () => Reading;
+  /** `position` of an earlier process of this node: what happened since is pushed at the first connect too. */
+  readonly position?: number;
+  readonly logger?: Pick<Logger, 'info' | 'warn'>;
+  readonly clock?: NodeClock;
+}
+
+export interface FederationNodeEvents {
+  /** A session is open: at first, and again after each loss. */
+  connected: [{ node: Registered['node']; sessionId: string; position: number }];
+  /** The session is lost. `retryInMs` is undefined when the node will not come back by itself. */
+  disconnected: [{ reason: string; retryInMs: number | undefined }];
+  'node-joined': [HubPacket<'federation:node-joined'>];
+  'node-left': [HubPacket<'federation:node-left'>];
+  'health-alert': [HubPacket<'federation:health-alert'>];
+  degraded: [HubPacket<'federation:degraded'>];
+  /** Banned, removed, or superseded by a newer session of the same node elsewhere. The node is closed. */
+  revoked: [HubPacket<'federation:revoked'>];
+  /** Something went wrong; unless the node is closed, it carries on. Without a listener it goes to the logger. */
+  error: [Error];
+}
+
+const backoffFirstMs = 500;
+const backoffMaxMs = 30_000;
+/** The longest a hub can send the node away for. */
+const retryAfterMaxMs = 5 * 60_000;
+
+/** Refusals that the same registration would meet again. */
+const final: ReadonlySet<string> = new Set([
+  'invalid_input',
+  'payload_too_large',
+  'key_invalid',
+  'key_taken',
+  'node_id_taken',
+  'node_removed',
+  'protocol_unsupported',
+  'forbidden',
+  'approval_required',
+  'invite_required',
+  'session_superseded',
+  'signature_invalid',
+]);
+
+interface End {
+  readonly reason: string;
+  readonly error?: Error;
+  /** The hub said when to come back. */
+  readonly retryAfterMs?: number | undefined;
+}
+
+export class FederationNode extends EventEmitter<FederationNodeEvents> {
+  readonly #options: FederationNodeOptions;
+  readonly #profile: NodeProfile;
+  readonly #clock: NodeClock;
+  readonly #feed: Feed;
+  #connecting: Promise<this> | undefined;
+  #settle: { opened(): void; failed(error: Error): void } | undefined;
+  #connection: Connection | undefined;
+  #session: Session | undefined;
+  /** Ends the session under way, or the wait for the next. */
+  #interrupt: ((end: End) => void) | undefined;
+  #closed = false;
+
+  constructor(options: FederationNodeOptions) {
+    super();
+    const { url, nodeId, keyFile, key, displayName, reading, position, logger, clock, ...profile } = options;
+    if ((keyFile === undefined) === (key === undefined)) throw new TypeError('give either keyFile or key');
+    if (!/^(http|ws)s?:$/.test(new URL(url).protocol)) throw new TypeError(`${url} is not the URL of a hub`);
+    this.#options = options;
+    this.#profile = displayName === undefined ? profile : { display_name: displayName, ...profile };
+    this.#clock = clock ?? processClock;
+    this.#feed = new Feed((packet) => this.#deliver(packet), position);
+  }
+
+  /** Everything up to here was emitted. Keep it to pass as `position` to a later process. */
+  get position(): number | undefined {
+    return this.#feed.position;
+  }
+
+  /** The token of the open session, for requests over HTTP; undefined while there is none. */
+  get token(): string | undefined {
+    return this.#session?.token;
+  }
+
+  /**
+   * Resolves when the node is registered and its session is open. Keeps trying while the hub is away, for ever unless
+   * `timeoutMs` is given; rejects with `HubRefusal` when the hub says a no that trying again does not change, with
+   * `HubUnreachable` after the timeout, and with what is wrong with the key file. After a rejection the node is closed.
+   */
+  connect({ timeoutMs }: { timeoutMs?: number } = {}): Promise<this> {
+    if (this.#closed) return Promise.reject(new HubUnreachable('this node was closed; make a new one'));
+    this.#connecting ??= new Promise<this>((resolve, reject) => {
+      const giveUp = () => this.#stop('timeout', new HubUnreachable(`no session within ${timeoutMs} ms`));
+      const cancel = timeoutMs === undefined ? () => {} : this.#clock.after(timeoutMs, giveUp);
+      const settle = (how: () => void) => {
+        this.#settle = undefined;
+        cancel();
+        how();
+      };
+      this.#settle = {
+        opened: () => settle(() => resolve(this)),
+        failed: (error) => settle(() => reject(error)),
+      };
+      this.#run().catch((error: Error) => this.#stop('failed', error));
+    });
+    return this.#connecting;
+  }
+
+  /** Says goodbye, so that others learn at once that this node is gone, and closes. Throws when the hub could not be told. */
+  async leave(): Promise<void> {
+    try {
+      if (!this.#connection || !this.#session) throw new HubUnreachable('there is no session to say goodbye in');
+      this.#session.stop();
+      await this.#connection.ask('federation:leave', {}, 5_000);
+    } finally {
+      this.close();
+    }
+  }
+
+  /** Ends the connection and all timers, at once and for good. Twice is harmless. */
+  close(): void {
+    this.#stop('closed');
+  }
+
+  /** Sessions, one after another, with growing waits between those that fail. */
+  async #run(): Promise<void> {
+    const { key, keyFile } = this.#options;
+    const identity = {
+      nodeId: this.#options.nodeId,
+      key: key ?? (await openKeyFile(keyFile!)),
+      profile: this.#profile,
+    }; // one is given
+    let failures = 0;
+    while (!this.#closed) {
+      const lived = this.#clock.monotonicMs();
+      const end = await this.#live(identity).catch((error: Error): End => endOf(error));
+      if (end.error instanceof HubRefusal && final.has(end.error.code)) this.#stop(end.reason, end.error);
+      this.#drop();
+      if (this.#closed) return;
+      if (this.#clock.monotonicMs() - lived > backoffMaxMs) failures = 0; // that one worked
+      const retryInMs = this.#retryInMs(failures++, end.retryAfterMs);
+      this.#options.logger?.info({ reason: end.reason, retryInMs }, 'no session with the hub; trying again');
+      this.#tell('disconnected', { reason: end.reason, retryInMs });
+      await this.#wait(retryInMs);
+    }
+  }
+
+  /** One session, from dial to end. */
+  async #live(identity: Parameters<typeof register>[1]): Promise<End> {
+    const ended = new Promise<End>((resolve) => {
+      this.#interrupt = resolve;
+    });
+    const interrupt = this.#interrupt!; // a Promise runs its executor at once
+    const { url, reading = () => ({}), nodeId } = this.#options;
+    const connection = await Connection.open(url, {
+      onPacket: (packet) => this.#take(packet, interrupt),
+      onLost: (reason) => interrupt({ reason }),
+    });
+    this.#connection = connection;
+    if (this.#closed) return { reason: 'closed' };
+    const registered = await register(connection, identity);
+    if (this.#closed) return { reason: 'closed' };
+    const onBroken = (error: Error) => interrupt(endOf(error));
+    const parts = {
+      nodeId,
+      connection,
+      clock: this.#clock,
+      reading,
+      onBroken,
+      onTrouble: (error: Error) => this.#trouble(error),
+    };
+    this.#session = new Session(parts, registered);
+    await this.#resume(connection, registered.position);
+    if (this.#closed) return { reason: 'closed' };
+    this.#settle?.opened();
+    const { node, session_id: sessionId, position } = registered;
+    this.#tell('connected', { node, sessionId, position });
+    return ended;
+  }
+
+  /** Has pushed again what this node missed. A hub that refuses leaves a gap, which is told, not hidden. */
+  async #resume(connection: Connection, start: number): Promise<void> {
+    const from = this.#feed.begin(start);
+    if (from === undefined) return;
+    try {
+      await connection.ask('federation:resume', { position: from }, 30_000);
+    } catch (error) {
+      if (!(error instanceof HubRefusal)) throw error;
+      this.#trouble(error);
+    }
+    this.#feed.finish();
+  }
+
+  #take(packet: AnyHubPacket, interrupt: (end: End) => void): void {
+    if (!this.#feed.take(packet)) {
+      interrupt({ reason: 'too much to catch up with at once' });
+      this.#connection?.end();
+    } else if (packet.name === 'federation:revoked') {
+      this.#stop(packet.packet.reason);
+    } else if (packet.name === 'federation:degraded' && packet.packet.reason === 'draining') {
+      interrupt({ reason: 'draining', retryAfterMs: packet.packet.retry_after_ms ?? 0 });
+    }
+  }
+
+  #deliver({ name, packet }: AnyHubPacket): void {
+    switch (name) {
+      case 'federation:connected':
+        break;
+      case 'federation:node-joined':
+        this.#tell('node-joined', packet);
+        break;
+      case 'federation:node-left':
+        this.#tell('node-left', packet);
+        break;
+      case 'federation:health-alert':
+        this.#tell('health-alert', packet);
+        break;
+      case 'federation:degraded':
+        this.#tell('degraded', packet);
+        break;
+      case 'federation:revoked':
+        this.#tell('revoked', packet);
+        break;
+      case 'federation:error':
+        this.#trouble(new HubRefusal(packet.code, packet.message));
+    }
+  }
+
+  /** Full jitter, so that the nodes of a hub that restarted do not all come back at once. */
+  #retryInMs(failures: number, retryAfterMs = 0): number {
+    const after = Math.min(retryAfterMs, retryAfterMaxMs);
+    const spread = Math.max(after, Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(failures, 16)));
+    return Math.round(after + spread * this.#clock.random());
+  }
+
+  #wait(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#clock.after(ms, resolve);
+      this.#interrupt = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  #drop(): void {
+    this.#session?.stop();
+    this.#session = undefined;
+    this.#connection?.end();
+    this.#connection = undefined;
+  }
+
+  /** The end of this node: asked for by either side, or forced by `error`. */
+  #stop(reason: string, error?: Error): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const hadSession = this.#session !== undefined;
+    this.#drop();
+    this.#interrupt?.({ reason });
+    if (hadSession) this.#tell('disconnected', { reason, retryInMs: undefined });
+    if (this.#settle) this.#settle.failed(error ?? new HubUnreachable(`closed before there was a session: ${reason}`));
+    else if (error) this.#trouble(error);
+  }
+
+  #trouble(error: Error): void {
+    this.#options.logger?.warn({ err: error }, error.message);
+    if (this.listenerCount('error') > 0) this.#tell('error', error);
+  }
+
+  /** A listener that throws is the program's defect, told as uncaught; it does not take the session down with it. */
+  #tell<K extends keyof FederationNodeEvents>(name: K, ...args: FederationNodeEvents[K]): void {
+    try {
+      (this as EventEmitter).emit(name, ...args); // the arguments are those of `name`
+    } catch (error) {
+      queueMicrotask(() => {
+        throw error;
+      });
+    }
+  }
+}
+
+function endOf(error: Error): End {
+  return { reason: error.message, error, retryAfterMs: error instanceof HubRefusal ? error.retryAfterMs : undefined };
+}

@@ -1,0 +1,18 @@
+/** How a command is known: an id from who asks, what they ask and the key they gave it. */
+import { createHash } from 'node:crypto';
+import { v5 } from 'uuid';
+
+/** Namespace of the hub's command ids; any fixed UUID does. */
+const namespace = '6f1f2a52-1f0e-5d39-9d2b-0c6a4b3e8d71';
+
+/** UUIDv5. `key` is an `Idempotency-Key`, the id of a packet or a nonce; two actors with one key are two commands. */
+export function commandId(actor: string, route: string, key: string): string {
+  return v5(JSON.stringify([actor, route, key]), namespace);
+}
+
+/** SHA-256 of what was asked, base64url: tells the same request from another one under the same key. */
+export function bodyHash(body: unknown): string {
+  return createHash('sha256')
+    .update(JSON.stringify(body) ?? '')
+    .digest('base64url');
+}

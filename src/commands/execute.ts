@@ -1,0 +1,299 @@
+/**
+ * The one road from a command to the log: load, decide, append, answer.
+ *
+ * A decision is judged against the stream it was made from. When someone else wrote meanwhile, the delta is read and
+ * the decision made again, a stated number of times. States are cached and follow the log, so that a hot stream is read
+ * once; a stale one costs a conflict, never a wrong decision. Commands to one stream in this process take turns.
+ */
+import { LRUCache } from 'lru-cache';
+import { type Code, isRefusal, type Refusal, refuse } from '../errors.ts';
+import { type DomainEvent, decode, encode, keptTypes, streamClass } from '../events/catalog.ts';
+import type {
+  CommandRecord,
+  EventLog,
+  NewEvent,
+  Recorded,
+  StoredCommand,
+  Subscription,
+  Verdict,
+} from '../events/log.ts';
+import { isoTime, type Kernel } from '../kernel.ts';
+
+/** An event as `evolve` sees it: freshly decided, or out of the log. `time` is ISO 8601. */
+export type Happened = DomainEvent & { readonly time: string; readonly revision: number };
+
+/** What is known of one stream, and how each event changes it. Pure; `evolve` ignores what it does not know. */
+export interface Aggregate<State> {
+  readonly initial: State;
+  evolve(state: State, event: Happened): State;
+}
+
+/** Time and chance, given to a decision as data. */
+export interface Context {
+  /** Milliseconds since 1970. */
+  readonly now: number;
+  /** A UUID of this decision's own. */
+  readonly id: string;
+}
+
+/** What was decided. No events means that nothing had to change. */
+export interface Decision<Reply> {
+  readonly events: readonly DomainEvent[];
+  readonly reply: Reply;
+}
+
+/** Pure: the same state, command and context give the same decision. */
+export type Decide<State, Command, Reply> = (
+  state: State,
+  command: Command,
+  context: Context,
+) => Decision<Reply> | Refusal;
+
+/** Who asks, and how the command is known. */
+export interface About {
+  /** `node:<id>`, `operator:<prefix>`, `hub` or `anonymous`. */
+  readonly actor: string;
+  readonly correlation?: string;
+  readonly causation?: string;
+  readonly traceparent?: string;
+  /** Makes the command known by id: asked again, it answers as before and does nothing. */
+  readonly command?: {
+    /** UUID; see `commandId`. */
+    readonly id: string;
+    /** Hash of what was asked. */
+    readonly bodyHash: string;
+    /** The reply holds a secret: it is not kept, and asking again answers `already_done`. */
+    readonly once?: boolean;
+  };
+}
+
+export interface Executed<Reply> {
+  /** Wait for it with `min_position` to see the effect in the views. */
+  readonly position: number;
+  readonly reply: Reply;
+}
+
+interface Loaded {
+  readonly state: unknown;
+  /** Revision of the last event in `state`; -1 for a stream that is not there. */
+  readonly revision: number;
+  readonly position: number;
+}
+
+/** How often a decision is made again after a conflict, before the caller is told. */
+const attempts = 6;
+const cachedStreams = 50_000;
+const pageEvents = 1_000;
+
+export class Executor {
+  readonly #log: EventLog;
+  readonly #kernel: Kernel;
+  readonly #cache = new LRUCache<string, Loaded & { aggregate: Aggregate<unknown> }>({ max: cachedStreams });
+  /** Streams being loaded; true when an event of theirs passed by meanwhile. */
+  readonly #loading = new Map<string, boolean>();
+  /** The last command under way of each stream. */
+  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #subscription: Subscription;
+
+  private constructor(log: EventLog, kernel: Kernel, head: number) {
+    this.#log = log;
+    this.#kernel = kernel;
+    this.#subscription = log.subscribe(head, ({ events }) => this.#follow(events), { types: keptTypes });
+  }
+
+  static async start(log: EventLog, kernel: Kernel): Promise<Executor> {
+    return new Executor(log, kernel, await log.head());
+  }
+
+  /** Runs a command against one kept stream. Throws a `Fault` when the log fails. */
+  async execute<State, Command, Reply>(
+    stream: string,
+    aggregate: Aggregate<State>,
+    decide: Decide<State, Command, Reply>,
+    command: Command,
+    about: About,
+  ): Promise<Executed<Reply> | Refusal> {
+    const before = this.#turns.get(stream);
+    const turn = (before ?? Promise.resolve()).then(() => this.#run(stream, aggregate, decide, command, about));
+    const settled = turn.catch(() => {});
+    this.#turns.set(stream, settled);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(stream) === settled) this.#turns.delete(stream);
+    }
+  }
+
+  /**
+   * Decides on a kept stream and writes readings to a transient one. The state is as fresh as this replica's view of the
+   * log, which is enough for readings, and nobody takes turns.
+   */
+  async record<State, Command, Reply>(
+    stream: string,
+    aggregate: Aggregate<State>,
+    decide: Decide<State, Command, Reply>,
+    command: Command,
+    to: string,
+    about: About,
+  ): Promise<Executed<Reply> | Refusal> {
+    if (streamClass(to) !== 'transient') throw new TypeError(`${to} is not a transient stream`);
+    if (about.command) {
+      const known = await this.#log.findCommand(about.command.id);
+      if (known) return again(known, about.command.bodyHash);
+    }
+    const loaded = this.#cached(stream) ?? (await this.#load(stream, aggregate));
+    const decision = decide(loaded.state as State, command, this.#context());
+    if (isRefusal(decision)) return decision;
+    if (decision.events.length === 0) return { position: loaded.position, reply: decision.reply };
+    const events = this.#encode(decision.events, about);
+    const verdict = await this.#log.append(to, 'any', events, this.#record(about, decision.reply));
+    if (verdict.status === 'conflict') throw new Error(`an append of 'any' to ${to} met a conflict`);
+    if (verdict.status === 'duplicate' && verdict.command && about.command)
+      return again(verdict.command, about.command.bodyHash);
+    return { position: verdict.position, reply: decision.reply };
+  }
+
+  /** The state of a stream as the log has it now, without deciding anything. */
+  async state<State>(stream: string, aggregate: Aggregate<State>): Promise<State> {
+    const loaded = await this.#refresh(stream, aggregate, await this.#load(stream, aggregate));
+    return loaded.state as State;
+  }
+
+  async close(): Promise<void> {
+    await this.#subscription.close();
+  }
+
+  async #run<State, Command, Reply>(
+    stream: string,
+    aggregate: Aggregate<State>,
+    decide: Decide<State, Command, Reply>,
+    command: Command,
+    about: About,
+  ): Promise<Executed<Reply> | Refusal> {
+    if (about.command) {
+      const known = await this.#log.findCommand(about.command.id);
+      if (known) return again(known, about.command.bodyHash);
+    }
+    let loaded = this.#cached(stream) ?? (await this.#load(stream, aggregate));
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const decision = decide(loaded.state as State, command, this.#context());
+      if (isRefusal(decision)) return decision;
+      if (decision.events.length === 0) return { position: loaded.position, reply: decision.reply };
+      const events = this.#encode(decision.events, about);
+      const expected = loaded.revision === -1 ? 'noStream' : loaded.revision;
+      const verdict = await this.#log.append(stream, expected, events, this.#record(about, decision.reply));
+      const answer = this.#answer(stream, aggregate, loaded, decision, events, verdict, about);
+      if (answer) return answer;
+      if (attempt > 0) await this.#kernel.sleep(this.#kernel.random() * 5 * 2 ** attempt);
+      loaded = await this.#refresh(stream, aggregate, loaded);
+    }
+    return refuse('conflict', `${stream} was changed by others ${attempts} times while this was decided`);
+  }
+
+  /** What the verdict means for the caller; undefined for a conflict, which is decided again. */
+  #answer<Reply>(
+    stream: string,
+    aggregate: Aggregate<unknown>,
+    loaded: Loaded,
+    decision: Decision<Reply>,
+    events: readonly NewEvent[],
+    verdict: Verdict,
+    about: About,
+  ): Executed<Reply> | Refusal | undefined {
+    if (verdict.status === 'conflict') return undefined;
+    if (verdict.status === 'duplicate') {
+      if (verdict.command && about.command) return again(verdict.command, about.command.bodyHash);
+      throw new Error(`the log knows an event id that was just made: ${events[0]?.id}`);
+    }
+    let { state, revision } = loaded;
+    for (const [at, event] of decision.events.entries()) {
+      revision++;
+      state = aggregate.evolve(state, { ...event, time: events[at]!.time, revision } as Happened);
+    }
+    const cached = this.#cached(stream);
+    if (!cached || cached.revision < revision) {
+      this.#cache.set(stream, { state, revision, position: verdict.position, aggregate });
+    }
+    return { position: verdict.position, reply: decision.reply };
+  }
+
+  #cached(stream: string): Loaded | undefined {
+    return this.#cache.get(stream);
+  }
+
+  /** Reads a stream into the cache; again, when an event of it passed by while it was read. */
+  async #load(stream: string, aggregate: Aggregate<unknown>): Promise<Loaded> {
+    for (;;) {
+      this.#loading.set(stream, false);
+      const loaded = await this.#refresh(stream, aggregate, { state: aggregate.initial, revision: -1, position: 0 });
+      const passed = this.#loading.get(stream);
+      this.#loading.delete(stream);
+      if (!passed) return loaded;
+    }
+  }
+
+  /** Brings a loaded state up to the end of its stream. */
+  async #refresh(stream: string, aggregate: Aggregate<unknown>, from: Loaded): Promise<Loaded> {
+    let loaded = from;
+    for (;;) {
+      const page = await this.#log.readStream(stream, loaded.revision + 1, pageEvents);
+      for (const recorded of page) loaded = evolved(aggregate, loaded, recorded);
+      if (page.length < pageEvents) break;
+    }
+    const cached = this.#cached(stream);
+    if (cached && cached.revision > loaded.revision) return cached;
+    this.#cache.set(stream, { ...loaded, aggregate });
+    return loaded;
+  }
+
+  /** Keeps cached states fresh with what any replica wrote. */
+  #follow(events: readonly Recorded[]): void {
+    for (const recorded of events) {
+      if (this.#loading.has(recorded.stream)) this.#loading.set(recorded.stream, true);
+      const cached = this.#cache.peek(recorded.stream);
+      if (!cached || recorded.revision <= cached.revision) continue;
+      if (recorded.revision > cached.revision + 1) this.#cache.delete(recorded.stream);
+      else
+        this.#cache.set(recorded.stream, {
+          ...evolved(cached.aggregate, cached, recorded),
+          aggregate: cached.aggregate,
+        });
+    }
+  }
+
+  #context(): Context {
+    return { now: this.#kernel.now(), id: this.#kernel.uuid() };
+  }
+
+  #encode(events: readonly DomainEvent[], about: About): NewEvent[] {
+    const { actor, causation, traceparent } = about;
+    const correlation = about.correlation ?? this.#kernel.uuid();
+    const meta = JSON.stringify({ actor, correlation, causation, traceparent, replica: this.#kernel.replica });
+    const time = isoTime(this.#kernel.now());
+    return events.map((event) => encode(event, { id: this.#kernel.uuid(), time, meta }));
+  }
+
+  #record({ command }: About, reply: unknown): CommandRecord | undefined {
+    if (!command) return undefined;
+    const { id, bodyHash, once } = command;
+    return { id, bodyHash, reply: once ? null : JSON.stringify(reply ?? null), time: isoTime(this.#kernel.now()) };
+  }
+}
+
+function evolved(aggregate: Aggregate<unknown>, loaded: Loaded, recorded: Recorded): Loaded {
+  return {
+    state: aggregate.evolve(loaded.state, decode(recorded)),
+    revision: recorded.revision,
+    position: recorded.position,
+  };
+}
+
+/** The answer to a command that was done before. */
+function again<Reply>(known: StoredCommand, bodyHash: string): Executed<Reply> | Refusal {
+  if (known.bodyHash !== bodyHash) {
+    const code: Code = 'idempotency_mismatch';
+    return refuse(code, 'this idempotency key was used for another request');
+  }
+  if (known.reply === null) return refuse('already_done', 'this was done before; its secret was shown then');
+  return { position: known.position, reply: JSON.parse(known.reply) as Reply }; // written by #record from the same Reply
+}

@@ -1,0 +1,162 @@
+/** Every setting of the hub, read from the environment in this one place and checked at start. */
+import { isIP } from 'node:net';
+import { join, resolve } from 'node:path';
+import type { GovernanceMode } from './events/federation.ts';
+
+export interface Config {
+  readonly port: number;
+  readonly host: string;
+  readonly dataDir: string;
+  /** `sqlite:<folder>` or `postgres://…` */
+  readonly logUrl: string;
+  readonly viewsUrl: string;
+  /** Undefined: made at first start. */
+  readonly federationId: string | undefined;
+  /** Counts at first start only. */
+  readonly mode: GovernanceMode;
+  readonly publicUrl: string | undefined;
+  /** Addresses and networks whose `X-Forwarded-*` is believed. */
+  readonly trustedProxies: readonly string[];
+  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  readonly logLevel: string;
+  /** How often a node is asked to send a heartbeat. */
+  readonly heartbeatMs: number;
+  /** A node silent for this long is lost, whatever its rhythm was. */
+  readonly silenceMs: number;
+  /** Readings older than this may be rolled up and dropped. */
+  readonly heartbeatDays: number;
+}
+
+/** The environment does not make a configuration; the message names each variable at fault. */
+export class ConfigError extends Error {}
+
+type Read = (name: string) => string | undefined;
+
+interface Setting {
+  readonly name: string;
+  readonly meaning: string;
+  /** Shown as its origin only. */
+  readonly secret?: true;
+}
+
+/** All settings, in the order of the documentation. */
+export const settings: readonly Setting[] = [
+  { name: 'PORT', meaning: 'port to listen on (3002; 0 for any free one)' },
+  { name: 'HOST', meaning: 'address to listen on (127.0.0.1)' },
+  { name: 'DATABASE_URL', meaning: 'sqlite:<folder> or postgres://…, for log and views alike', secret: true },
+  { name: 'FEDERATION_DATA_DIR', meaning: 'folder of SQLite files and of the keyring (./data)' },
+  { name: 'FEDERATION_LOG_URL', meaning: 'where the event log is (DATABASE_URL)', secret: true },
+  { name: 'FEDERATION_VIEWS_URL', meaning: 'where the views are (DATABASE_URL)', secret: true },
+  { name: 'FEDERATION_ID', meaning: 'name of the federation (made at first start)' },
+  { name: 'FEDERATION_MODE', meaning: 'open, approval or invite, at first start (open)' },
+  { name: 'FEDERATION_PUBLIC_URL', meaning: 'how the outside reaches this hub' },
+  { name: 'FEDERATION_TRUSTED_PROXIES', meaning: 'addresses or networks, by commas, whose X-Forwarded-* is believed' },
+  { name: 'FEDERATION_TLS_CERT', meaning: 'certificate file (PEM); with FEDERATION_TLS_KEY' },
+  { name: 'FEDERATION_TLS_KEY', meaning: 'private key file (PEM); with FEDERATION_TLS_CERT' },
+  { name: 'FEDERATION_HEARTBEAT_SECONDS', meaning: 'how often nodes are asked for a heartbeat (15)' },
+  { name: 'FEDERATION_SILENCE_SECONDS', meaning: 'a node silent for this long is lost (90)' },
+  { name: 'FEDERATION_HEARTBEAT_DAYS', meaning: 'days that single heartbeats are kept before they are rolled up (7)' },
+  { name: 'LOG_LEVEL', meaning: 'trace, debug, info, warn, error, fatal or silent (info)' },
+];
+
+const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+const modes: readonly GovernanceMode[] = ['open', 'approval', 'invite'];
+
+/** Reads the settings. Throws `ConfigError` naming everything that is wrong at once. An empty value counts as unset. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const wrong: string[] = [];
+  const known = new Set(settings.map((setting) => setting.name));
+  for (const name of Object.keys(env)) {
+    if (name.startsWith('FEDERATION_') && !known.has(name) && env[name])
+      wrong.push(`${name} is not a setting of this hub`);
+  }
+  const read: Read = (name) => env[name]?.trim() || undefined;
+  const number = (name: string, fallback: number, min: number, max: number) => {
+    const text = read(name);
+    if (text === undefined) return fallback;
+    const value = Number(text);
+    if (!Number.isFinite(value) || value < min || value > max)
+      wrong.push(`${name} must be a number from ${min} to ${max}`);
+    return value;
+  };
+  const oneOf = <T extends string>(name: string, values: readonly T[], fallback: T): T => {
+    const text = read(name) ?? fallback;
+    const value = values.find((candidate) => candidate === text);
+    if (!value) wrong.push(`${name} must be one of ${values.join(', ')}`);
+    return value ?? fallback;
+  };
+  const dataDir = resolve(read('FEDERATION_DATA_DIR') ?? './data');
+  const database = read('DATABASE_URL') ?? `sqlite:${dataDir}`;
+  const config: Config = {
+    port: number('PORT', 3002, 0, 65535),
+    host: read('HOST') ?? '127.0.0.1',
+    dataDir,
+    logUrl: storeUrl('FEDERATION_LOG_URL', read('FEDERATION_LOG_URL') ?? database, wrong),
+    viewsUrl: storeUrl('FEDERATION_VIEWS_URL', read('FEDERATION_VIEWS_URL') ?? database, wrong),
+    federationId: checked('FEDERATION_ID', read('FEDERATION_ID'), /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, wrong),
+    mode: oneOf('FEDERATION_MODE', modes, 'open'),
+    publicUrl: checked('FEDERATION_PUBLIC_URL', read('FEDERATION_PUBLIC_URL'), /^https?:\/\/[^\s]+$/, wrong),
+    trustedProxies: proxies(read('FEDERATION_TRUSTED_PROXIES'), wrong),
+    tls: tls(read, wrong),
+    logLevel: oneOf('LOG_LEVEL', logLevels, 'info'),
+    heartbeatMs: number('FEDERATION_HEARTBEAT_SECONDS', 15, 0.1, 3600) * 1000,
+    silenceMs: number('FEDERATION_SILENCE_SECONDS', 90, 0.3, 86_400) * 1000,
+    heartbeatDays: number('FEDERATION_HEARTBEAT_DAYS', 7, 0.01, 3650),
+  };
+  if (config.silenceMs < 3 * config.heartbeatMs) {
+    wrong.push('FEDERATION_SILENCE_SECONDS must be at least three times FEDERATION_HEARTBEAT_SECONDS');
+  }
+  if (wrong.length > 0) throw new ConfigError(wrong.join('\n'));
+  return config;
+}
+
+/** What `fedhub config` shows: each setting, its value with secrets left out, and whether the environment set it. */
+export function describeConfig(
+  env: Readonly<Record<string, string | undefined>>,
+): { name: string; value: string; meaning: string }[] {
+  return settings.map(({ name, meaning, secret }) => {
+    const value = env[name]?.trim() || '(unset)';
+    return { name, value: secret ? redacted(value) : value, meaning };
+  });
+}
+
+/** A URL without its user, password and query. */
+export function redacted(url: string): string {
+  return url.replace(/\/\/[^@/]*@/, '//***@').replace(/\?.*$/, '');
+}
+
+function storeUrl(name: string, url: string, wrong: string[]): string {
+  if (/^postgres(ql)?:\/\//.test(url)) return url;
+  if (url.startsWith('sqlite:')) return `sqlite:${resolve(join(url.slice('sqlite:'.length).replace(/^\/\//, '')))}`;
+  wrong.push(`${name} (or DATABASE_URL) must start with sqlite:, postgres:// or postgresql://`);
+  return url;
+}
+
+function checked(name: string, value: string | undefined, shape: RegExp, wrong: string[]): string | undefined {
+  if (value !== undefined && !shape.test(value)) wrong.push(`${name} must look like ${shape.source}`);
+  return value;
+}
+
+function proxies(list: string | undefined, wrong: string[]): string[] {
+  const entries = (list ?? '')
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter(Boolean);
+  for (const entry of entries) {
+    const [address = '', bits, more] = entry.split('/');
+    const family = isIP(address);
+    const fits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 6 ? 128 : 32));
+    if (family === 0 || !fits || more !== undefined) {
+      wrong.push(`FEDERATION_TRUSTED_PROXIES holds ${entry}, which is no address or network`);
+    }
+  }
+  return entries;
+}
+
+function tls(read: Read, wrong: string[]): Config['tls'] {
+  const certFile = read('FEDERATION_TLS_CERT');
+  const keyFile = read('FEDERATION_TLS_KEY');
+  if (certFile && keyFile) return { certFile, keyFile };
+  if (certFile || keyFile) wrong.push('FEDERATION_TLS_CERT and FEDERATION_TLS_KEY go together');
+  return undefined;
+}

@@ -1,0 +1,116 @@
+/**
+ * The doors of a replica and the slots of their guards.
+ *
+ * Doors own the slots; guards register into them when they start. A slot that is empty shuts the door: 503, never "allowed".
+ * The HTTP server is part of the frame, so that it can say "not ready" when the service behind it is not there.
+ */
+import { readFileSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Config } from './config.ts';
+import { codes, type Refusal, refuse } from './errors.ts';
+import type { NodeRole } from './events/node.ts';
+import type { Kernel } from './kernel.ts';
+
+/** Who stands at the door. */
+export type Identity =
+  | { readonly kind: 'anonymous' }
+  | { readonly kind: 'node'; readonly nodeId: string; readonly sessionId: string; readonly role: NodeRole }
+  | { readonly kind: 'operator'; readonly prefix: string; readonly scopes: readonly string[] };
+
+export const anonymous: Identity = { kind: 'anonymous' };
+
+/** How an identity is written in events: `meta.actor`. */
+export function actorOf(identity: Identity): string {
+  switch (identity.kind) {
+    case 'anonymous':
+      return 'anonymous';
+    case 'node':
+      return `node:${identity.nodeId}`;
+    case 'operator':
+      return `operator:${identity.prefix}`;
+  }
+}
+
+/** Finds out who shows these credentials. Refuses `unauthenticated`, `token_expired`; without credentials: anonymous. */
+export type IdentityGuard = (authorization: string | undefined) => Promise<Identity | Refusal>;
+
+/** A place for one guard. */
+export class Slot<Guard> {
+  readonly #name: string;
+  #guard: Guard | undefined;
+
+  constructor(name: string) {
+    this.#name = name;
+  }
+
+  /** Puts the guard in; what is returned takes it out again. */
+  fill(guard: Guard): () => void {
+    this.#guard = guard;
+    return () => {
+      if (this.#guard === guard) this.#guard = undefined;
+    };
+  }
+
+  /** The guard, or the refusal that shuts the door. */
+  get(): Guard | Refusal {
+    return this.#guard ?? refuse('guard_unavailable', `the ${this.#name} guard is not running`);
+  }
+}
+
+export class Doors {
+  readonly identity = new Slot<IdentityGuard>('identity');
+  readonly server: Server;
+  readonly #kernel: Kernel;
+  #handler: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
+
+  constructor(config: Config, kernel: Kernel) {
+    this.#kernel = kernel;
+    const handle = (request: IncomingMessage, response: ServerResponse) => {
+      if (this.#handler) this.#handler(request, response);
+      else sayNotReady(response);
+    };
+    this.server = config.tls
+      ? createTlsServer({ cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) }, handle)
+      : createServer(handle);
+    this.server.headersTimeout = 10_000;
+    this.server.requestTimeout = 30_000;
+    this.server.maxHeadersCount = 100;
+  }
+
+  /** Gives HTTP requests to a handler; what is returned takes it away again. */
+  serveHttp(handler: (request: IncomingMessage, response: ServerResponse) => void): () => void {
+    this.#handler = handler;
+    return () => {
+      if (this.#handler === handler) this.#handler = undefined;
+    };
+  }
+
+  /** Opens the door. Rejects when the port is taken. Answers the port. */
+  listen(port: number, host: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(port, host, () => {
+        this.server.removeListener('error', reject);
+        resolve((this.server.address() as AddressInfo).port); // a TCP server's address is an AddressInfo
+      });
+    });
+  }
+
+  /** Shuts the door: idle connections at once, those with a request under way after `graceMs`. */
+  async close(graceMs: number): Promise<void> {
+    if (!this.server.listening) return;
+    const closed = new Promise<void>((done) => this.server.close(() => done()));
+    this.server.closeIdleConnections();
+    const calm = this.#kernel.after(graceMs, () => this.server.closeAllConnections());
+    await closed;
+    calm();
+  }
+}
+
+function sayNotReady(response: ServerResponse): void {
+  const { status, title } = codes.not_ready;
+  response.writeHead(status, { 'content-type': 'application/problem+json', 'retry-after': '1' });
+  response.end(JSON.stringify({ type: 'about:blank', title, status, code: 'not_ready' }));
+}

@@ -1,0 +1,43 @@
+/** One replica of the hub as its services see it: what `main.ts` puts together. */
+import type { Executor } from './commands/execute.ts';
+import type { Config } from './config.ts';
+import type { Doors } from './doors.ts';
+import type { EventLog } from './events/log.ts';
+import type { Kernel } from './kernel.ts';
+import type { Keyring } from './keyring.ts';
+import type { ServiceStatus } from './lifecycle.ts';
+import type { AlertRow } from './projections/alerts.ts';
+import type { FederationRow } from './projections/federation.ts';
+import type { KeyRow } from './projections/keys.ts';
+import type { LiveView } from './projections/live.ts';
+import type { NodeRow } from './projections/nodes.ts';
+import type { OperatorTokenRow } from './projections/operator-tokens.ts';
+import type { SessionRow } from './projections/sessions.ts';
+import type { Views } from './projections/views.ts';
+import type { Readiness } from './readiness.ts';
+
+export interface Hub {
+  readonly config: Config;
+  readonly kernel: Kernel;
+  readonly log: EventLog;
+  readonly executor: Executor;
+  readonly views: Views;
+  /** Small views that every replica keeps in memory, a moment behind the log. */
+  readonly live: {
+    readonly federation: LiveView<FederationRow>;
+    readonly nodes: LiveView<NodeRow>;
+    readonly keys: LiveView<KeyRow>;
+    readonly sessions: LiveView<SessionRow>;
+    readonly alerts: LiveView<AlertRow>;
+    readonly operatorTokens: LiveView<OperatorTokenRow>;
+  };
+  readonly keyring: Keyring;
+  readonly doors: Doors;
+  readonly readiness: Readiness;
+  readonly federationId: string;
+  readonly version: string;
+  /** Milliseconds since 1970. */
+  readonly startedAt: number;
+  /** State of each service of this replica, in the order of the manifest. */
+  services(): readonly ServiceStatus[];
+}

@@ -1,0 +1,48 @@
+/**
+ * The one check that everything coming in passes, on HTTP and on sockets: shape by schema, and limits on depth and keys that
+ * hold whatever the schema says.
+ */
+import type { Static, TSchema } from 'typebox';
+import { Compile } from 'typebox/compile';
+import { type Refusal, refuse } from './errors.ts';
+
+const deepest = 32;
+const mostKeys = 10_000;
+/** Names that reach into prototypes when code is careless with them. */
+const forbidden = new Set(['__proto__', 'constructor', 'prototype']);
+
+/** Checks a value against a schema. Answers the value, typed, or `invalid_input` with `errors` that name the places. */
+export function checker<S extends TSchema>(schema: S): (value: unknown) => Static<S> | Refusal {
+  const validator = Compile(schema);
+  return (value) => {
+    const excess = beyondLimits(value);
+    if (excess) return refuse('invalid_input', excess);
+    if (validator.Check(value)) return value;
+    const errors = validator.Errors(value).slice(0, 8);
+    const places = errors.map(({ instancePath, message }) => ({ path: instancePath.slice(0, 200) || '/', message }));
+    const first = places[0];
+    return refuse('invalid_input', `${first?.path}: ${first?.message}`, { errors: places });
+  };
+}
+
+/** Says what of a parsed value is beyond the limits; undefined when nothing is. Works without recursion. */
+export function beyondLimits(value: unknown): string | undefined {
+  let keys = 0;
+  let level: object[] = typeof value === 'object' && value !== null ? [value] : [];
+  for (let depth = 1; level.length > 0; depth++) {
+    if (depth > deepest) return `nested deeper than ${deepest}`;
+    const below: object[] = [];
+    for (const holder of level) {
+      const names = Object.keys(holder);
+      keys += names.length;
+      if (keys > mostKeys) return `more than ${mostKeys} members`;
+      for (const name of names) {
+        if (forbidden.has(name)) return `a member is named ${name}`;
+        const member = (holder as Record<string, unknown>)[name];
+        if (typeof member === 'object' && member !== null) below.push(member);
+      }
+    }
+    level = below;
+  }
+  return undefined;
+}

@@ -1,0 +1,161 @@
+/**
+ * Leases: which replica holds a duty that one replica alone may do.
+ *
+ * A lease lasts three seconds by the clock of the database and is renewed each second, so that a dead replica's duties are
+ * taken over within about four. Each takeover raises the epoch. Holding a lease is a belief and may be stale by the time it
+ * is acted on; what must not happen twice is fenced by the epoch, in the transaction that does it.
+ */
+import pg from 'pg';
+import type { Cancel, Kernel } from './kernel.ts';
+
+export interface Lease {
+  readonly name: string;
+  /** Whether this replica holds it now, as far as it can know. False at the latest when the lease has run out. */
+  held(): boolean;
+  /** Number of the tenure; grows with each takeover. 0 before the first. */
+  readonly epoch: number;
+  /** Called with `held()` each time it changed. Answers how to stop listening. */
+  onChange(listener: (held: boolean) => void): Cancel;
+  /** Gives it up at once and stops trying. Twice is harmless. */
+  release(): Promise<void>;
+}
+
+export interface Leases {
+  /** Tries for the lease from now on, until it is released. */
+  acquire(name: string): Lease;
+  /** Gives up all. */
+  close(): Promise<void>;
+}
+
+/** The leases of a process that has no equals: always held, under one epoch. */
+export function soleLeases(epoch: number): Leases {
+  const acquire = (name: string): Lease => {
+    let held = true;
+    return {
+      name,
+      epoch,
+      held: () => held,
+      onChange: () => () => {}, // it changes by `release` alone, and who releases knows
+      async release() {
+        held = false;
+      },
+    };
+  };
+  return { acquire, close: async () => {} };
+}
+
+const leaseMs = 3_000;
+const renewMs = 1_000;
+/** A renewal that takes longer has failed. */
+const callTimeoutMs = 1_500;
+
+/** Leases in the table `federation_leases` of a PostgreSQL database, which must be there: `leasesTable`. */
+export function postgresLeases(url: string, kernel: Kernel): Leases {
+  const pool = new pg.Pool({
+    connectionString: url,
+    max: 2,
+    connectionTimeoutMillis: callTimeoutMs,
+    query_timeout: callTimeoutMs,
+    application_name: 'federation-hub leases',
+  });
+  pool.on('error', (error) => kernel.log.debug({ err: error }, 'an idle connection of the leases was lost'));
+  const leases = new Set<PostgresLease>();
+  return {
+    acquire(name) {
+      const lease = new PostgresLease(pool, name, kernel, () => leases.delete(lease));
+      leases.add(lease);
+      return lease;
+    },
+    async close() {
+      await Promise.all([...leases].map((lease) => lease.release()));
+      if (!pool.ended) await pool.end();
+    },
+  };
+}
+
+export const leasesTable = `CREATE TABLE IF NOT EXISTS federation_leases (
+  name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL, expires_at timestamptz NOT NULL)`;
+
+const takeSql = `INSERT INTO federation_leases AS lease (name, holder, epoch, expires_at)
+  VALUES ($1, $2, 1, clock_timestamp() + interval '${leaseMs} milliseconds')
+  ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, epoch = lease.epoch + 1, expires_at = excluded.expires_at
+  WHERE lease.expires_at < clock_timestamp() RETURNING epoch::int`;
+const renewSql = `UPDATE federation_leases SET expires_at = clock_timestamp() + interval '${leaseMs} milliseconds'
+  WHERE name = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING epoch::int`;
+const releaseSql = `UPDATE federation_leases SET expires_at = '-infinity' WHERE name = $1 AND holder = $2 AND epoch = $3`;
+
+class PostgresLease implements Lease {
+  readonly name: string;
+  readonly #pool: pg.Pool;
+  readonly #kernel: Kernel;
+  readonly #holder: string;
+  readonly #listeners = new Set<(held: boolean) => void>();
+  readonly #stop: Cancel;
+  readonly #onReleased: () => void;
+  #epoch = 0;
+  /** Monotonic; counted from before the renewal was sent, so it ends before the database's. */
+  #until = Number.NEGATIVE_INFINITY;
+  #told = false;
+  #released = false;
+  #running: Promise<void> | undefined;
+
+  constructor(pool: pg.Pool, name: string, kernel: Kernel, onReleased: () => void) {
+    this.#pool = pool;
+    this.name = name;
+    this.#kernel = kernel;
+    this.#holder = `${kernel.replica}/${kernel.uuid()}`;
+    this.#onReleased = onReleased;
+    const tick = () => {
+      this.#running ??= this.#try().finally(() => {
+        this.#running = undefined;
+      });
+    };
+    this.#stop = kernel.every(renewMs, tick);
+    tick();
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  held(): boolean {
+    return !this.#released && this.#kernel.monotonicMs() < this.#until;
+  }
+
+  onChange(listener: (held: boolean) => void): Cancel {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    this.#stop();
+    this.#tell();
+    this.#onReleased();
+    await this.#running;
+    // When this fails, the lease runs out by itself.
+    if (this.#epoch > 0) await this.#pool.query(releaseSql, [this.name, this.#holder, this.#epoch]).catch(() => {});
+  }
+
+  async #try(): Promise<void> {
+    const asked = this.#kernel.monotonicMs();
+    try {
+      const { rows } = this.held()
+        ? await this.#pool.query<{ epoch: number }>(renewSql, [this.name, this.#holder, this.#epoch])
+        : await this.#pool.query<{ epoch: number }>(takeSql, [this.name, this.#holder]);
+      this.#until = rows[0] ? asked + leaseMs : Number.NEGATIVE_INFINITY;
+      if (rows[0]) this.#epoch = rows[0].epoch;
+    } catch (error) {
+      this.#kernel.log.warn({ err: error, lease: this.name }, 'the lease could not be asked for; trying again');
+    }
+    this.#tell();
+  }
+
+  #tell(): void {
+    const held = this.held();
+    if (held === this.#told) return;
+    this.#told = held;
+    for (const listener of this.#listeners) listener(held);
+  }
+}

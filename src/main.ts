@@ -1,0 +1,180 @@
+/** Puts one replica of the hub together: opens the stores, founds or finds the federation, starts the services, listens last. */
+import { readFileSync } from 'node:fs';
+import { backendOf, openLog, openViews } from './backends.ts';
+import { Executor } from './commands/execute.ts';
+import { federation as federationAggregate, federationStream, found } from './commands/governance.ts';
+import { createToken, operatorToken, operatorTokenStream } from './commands/operator-token.ts';
+import type { Config } from './config.ts';
+import { lockDataFolder } from './data-lock.ts';
+import { Doors } from './doors.ts';
+import { isRefusal } from './errors.ts';
+import { checkCatalog } from './events/catalog.ts';
+import type { Hub } from './hub.ts';
+import type { Kernel } from './kernel.ts';
+import { fileKeyring, openKeyring, postgresKeyring } from './keyring.ts';
+import { Lifecycle, type ServiceStatus } from './lifecycle.ts';
+import { alerts } from './projections/alerts.ts';
+import { federation } from './projections/federation.ts';
+import { keys } from './projections/keys.ts';
+import { nodes } from './projections/nodes.ts';
+import { operatorTokens } from './projections/operator-tokens.ts';
+import { sessions } from './projections/sessions.ts';
+import { Readiness } from './readiness.ts';
+import { Retention } from './retention.ts';
+import { makeOperatorToken } from './services/identity-auth/operator-token.ts';
+import { manifest } from './services/manifest.ts';
+
+export interface RunningHub {
+  /** Where it listens. */
+  readonly url: string;
+  readonly federationId: string;
+  /** The one admin token, on the start that founded the federation; it is shown once. */
+  readonly adminToken: string | undefined;
+  services(): readonly ServiceStatus[];
+  /** Drains and stops. Twice is harmless. */
+  stop(): Promise<void>;
+}
+
+export const version: string = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
+
+/** Starts a replica. Throws, with everything stopped again, when it cannot. */
+export async function startHub(config: Config, kernel: Kernel): Promise<RunningHub> {
+  const stops: (() => unknown)[] = [];
+  const stop = once(async () => {
+    for (const step of stops.reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        kernel.log.error({ err: error }, 'a part did not stop cleanly');
+      }
+    }
+  });
+  try {
+    return await assemble(config, kernel, stops, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function assemble(
+  config: Config,
+  kernel: Kernel,
+  stops: (() => unknown)[],
+  stop: () => Promise<void>,
+): Promise<RunningHub> {
+  const startedAt = kernel.now();
+  checkCatalog();
+  const logBackend = backendOf(config.logUrl);
+  for (const folder of foldersOf(config)) {
+    const lock = lockDataFolder(folder);
+    stops.push(() => lock.release());
+  }
+  const log = await openLog(config.logUrl, kernel);
+  stops.push(() => log.close());
+  const keyring = await openKeyring(
+    logBackend.kind === 'sqlite' ? fileKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
+    kernel,
+  );
+  const executor = await Executor.start(log, kernel);
+  stops.push(() => executor.close());
+  const founding = await foundOnce(executor, config, kernel);
+  const views = await openViews({
+    url: config.viewsUrl,
+    logUrl: config.logUrl,
+    log,
+    kernel,
+    logLevel: config.logLevel,
+  });
+  stops.push(() => views.close());
+  const live = {
+    federation: await views.live(federation, log),
+    nodes: await views.live(nodes, log),
+    keys: await views.live(keys, log),
+    sessions: await views.live(sessions, log),
+    alerts: await views.live(alerts, log),
+    operatorTokens: await views.live(operatorTokens, log),
+  };
+  for (const view of Object.values(live)) stops.push(() => view.close());
+  const readiness = new Readiness(kernel, log);
+  stops.push(() => readiness.close());
+  const doors = new Doors(config, kernel);
+  stops.push(() => doors.close(1_000));
+  const hub: Hub = {
+    config,
+    kernel,
+    log,
+    executor,
+    views,
+    live,
+    keyring,
+    doors,
+    readiness,
+    federationId: founding.federationId,
+    version,
+    startedAt,
+    services: () => lifecycle.status(),
+  };
+  const lifecycle: Lifecycle = new Lifecycle(hub, manifest);
+  const retention = new Retention(hub, views.leases.acquire('retention'));
+  stops.push(() => retention.close());
+  await lifecycle.start();
+  stops.push(() => lifecycle.stop());
+  stops.push(() => readiness.drain());
+  const port = await doors.listen(config.port, config.host);
+  readiness.ready();
+  const host = config.host.includes(':') ? `[${config.host}]` : config.host;
+  const url = `${config.tls ? 'https' : 'http'}://${host}:${port}`;
+  kernel.log.info(
+    { url, federation: founding.federationId, readyMs: Math.round(kernel.now() - startedAt) },
+    'listening',
+  );
+  return { url, ...founding, services: () => lifecycle.status(), stop };
+}
+
+/** Founds the federation in an empty log, with one admin token; else finds it. Of several replicas, one founds. */
+async function foundOnce(
+  executor: Executor,
+  config: Config,
+  kernel: Kernel,
+): Promise<{ federationId: string; adminToken: string | undefined }> {
+  const { federationId: known } = await executor.state(federationStream, federationAggregate);
+  if (known !== undefined) {
+    if (config.federationId !== undefined && config.federationId !== known) {
+      throw new Error(`the log belongs to the federation ${known}, not to ${config.federationId} (FEDERATION_ID)`);
+    }
+    return { federationId: known, adminToken: undefined };
+  }
+  // The token first: a crash in between leaves a token that nobody saw, not a federation that nobody governs.
+  const { token, prefix, hash } = makeOperatorToken(kernel);
+  const about = { actor: 'hub' };
+  const created = await executor.execute(
+    operatorTokenStream(prefix),
+    operatorToken,
+    createToken,
+    { prefix, hash, label: 'first admin', scopes: ['admin'] },
+    about,
+  );
+  if (isRefusal(created)) throw new Error(created.detail);
+  const wanted = { federationId: config.federationId ?? kernel.uuid(), mode: config.mode };
+  const founded = await executor.execute(federationStream, federationAggregate, found, wanted, about);
+  if (isRefusal(founded)) throw new Error(founded.detail);
+  return { federationId: founded.reply.federationId, adminToken: founded.reply.founded ? token : undefined };
+}
+
+/** The folders that belong to this process alone. */
+function foldersOf({ logUrl, viewsUrl }: Config): Set<string> {
+  const folders = new Set<string>();
+  for (const backend of [backendOf(logUrl), backendOf(viewsUrl)]) {
+    if (backend.kind === 'sqlite') folders.add(backend.folder);
+  }
+  return folders;
+}
+
+function once(run: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  return () => {
+    running ??= run();
+    return running;
+  };
+}

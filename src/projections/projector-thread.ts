@@ -1,0 +1,62 @@
+/** The projector's thread: opens the log and the views itself, so that projecting costs the main thread nothing but a note a batch. */
+import { createKernel } from '../kernel.ts';
+import { postgresLeases, soleLeases } from '../lease.ts';
+import { serve, threadData } from '../thread.ts';
+import { allProjections } from './catalog.ts';
+import { Projector, type ProjectorState, type Rebuilt } from './projector.ts';
+import { openSource } from './source.ts';
+import { openPostgresViewStore } from './views-postgres.ts';
+import { SqliteViewStore } from './views-sqlite.ts';
+
+export interface ProjectorThreadData {
+  /** Of the views: `sqlite:<folder>` or `postgres://…`. */
+  readonly url: string;
+  readonly logUrl: string;
+  readonly logLevel: string;
+  readonly replica: string;
+}
+
+export type ProjectorNote = { readonly moved: ProjectorState } | { readonly rebuilt: Rebuilt };
+
+export type ProjectorApi = {
+  state(): ProjectorState;
+  wake(): void;
+  announced(rebuildId: string): void;
+  close(): Promise<void>;
+};
+
+const data = threadData<ProjectorThreadData>();
+const kernel = createKernel({ logLevel: data.logLevel }, { replica: data.replica });
+const source = await openSource(data.logUrl, kernel);
+const { store, leases } = await openStore();
+
+const note = serve<ProjectorNote>({
+  state: () => projector.state(),
+  wake: () => projector.wake(),
+  announced: (rebuildId: string) => projector.announced(rebuildId),
+  async close() {
+    await projector.close();
+    await leases.close();
+    await store.close();
+    await source.close();
+  },
+} satisfies ProjectorApi);
+
+const projector = new Projector({
+  source,
+  store,
+  leases,
+  kernel,
+  views: allProjections,
+  onMoved: () => note({ moved: projector.state() }),
+  onRebuilt: (rebuilt) => note({ rebuilt }),
+});
+
+async function openStore() {
+  if (data.url.startsWith('sqlite:')) {
+    const store = new SqliteViewStore(data.url.slice('sqlite:'.length), allProjections);
+    return { store, leases: soleLeases(store.nextEpoch()) };
+  }
+  const store = await openPostgresViewStore({ url: data.url, views: allProjections });
+  return { store, leases: postgresLeases(data.url, kernel) };
+}

@@ -1,0 +1,276 @@
+/**
+ * The views as everyone else sees them: queries that can wait for a position, maps in memory, leases, and where it all stands.
+ *
+ * What fills them runs in a thread of its own (projector-thread.ts); it tells this side each time it moved.
+ */
+import type { Kysely } from 'kysely';
+import { v5 } from 'uuid';
+import { encode } from '../events/catalog.ts';
+import type { EventLog } from '../events/log.ts';
+import { type Cancel, isoTime, type Kernel } from '../kernel.ts';
+import { type Leases, postgresLeases, soleLeases } from '../lease.ts';
+import { Thread } from '../thread.ts';
+import type { DeadLetter, ViewTables } from './catalog.ts';
+import type { Projection } from './define.ts';
+import { type LiveOptions, type LiveView, openLive } from './live.ts';
+import type { ProjectorState, Rebuilt } from './projector.ts';
+import type { ProjectorApi, ProjectorNote, ProjectorThreadData } from './projector-thread.ts';
+import type { Standing, ViewReader } from './view-reader.ts';
+import { PostgresViewReader } from './view-reader-postgres.ts';
+import { SqliteViewReader } from './view-reader-sqlite.ts';
+
+export interface ViewsState extends Standing {
+  /** Position of the last event of the log. */
+  readonly head: number;
+  /** This replica holds the lease of the projector. */
+  readonly projecting: boolean;
+  /** Streams that are parked, counted once a view. */
+  readonly deadLetters: number;
+  /** Why this replica does not project: the log holds an event of a newer hub. */
+  readonly newerEvent: string | null;
+  /** The fault the projector of this replica is getting over. */
+  readonly fault: string | null;
+}
+
+export interface Answer<T> {
+  readonly value: T;
+  /** The answer is at least as new as this. */
+  readonly position: number;
+  /** The position asked for was not reached in time. */
+  readonly stale: boolean;
+}
+
+export interface Views {
+  /** Over the generation that serves. `json` columns come back as values; selected under another name, as text. */
+  readonly db: Kysely<ViewTables>;
+  /** Runs a query once the views hold `minPosition`, or after two seconds without it. */
+  read<T>(minPosition: number | undefined, query: (db: Kysely<ViewTables>) => Promise<T>): Promise<Answer<T>>;
+  state(): Promise<ViewsState>;
+  /** Newest first. */
+  deadLetters(limit: number): Promise<DeadLetter[]>;
+  /** A projection as a map in memory, up with the log as it was when asked for. Close it before the log. */
+  live<R extends object>(projection: Projection<R>, log: EventLog, options?: LiveOptions): Promise<LiveView<R>>;
+  readonly leases: Leases;
+  /** Something was written to the log. Spares the projector the wait until it looks by itself. */
+  wake(): void;
+  /** SHA-256 over all rows of all views, hex. */
+  digest(): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface ViewsOptions {
+  /** `sqlite:<folder>` or `postgres://…`. */
+  readonly url: string;
+  /** Of the log, in the same form: the projector opens it for itself. */
+  readonly logUrl: string;
+  readonly log: EventLog;
+  readonly kernel: Kernel;
+  /** Of the projector's thread. Default `info`. */
+  readonly logLevel?: string;
+}
+
+const minPositionMs = 2_000;
+const pollMs = 20;
+/** How long the views may take to be there at all. */
+const openMs = 30_000;
+const checkThreadMs = 1_000;
+/** Namespace of ids of `views.rebuilt`: told twice, it is written once. */
+const rebuiltNamespace = '6f1d3c52-6a0e-4c55-9d0e-3d1b7c7a5a11';
+
+/** Opens the views: starts the projector, and returns when there is a generation that serves. */
+export async function startViews(options: ViewsOptions): Promise<Views> {
+  const views = new RunningViews(options);
+  try {
+    await views.open();
+  } catch (error) {
+    await views.close();
+    throw error;
+  }
+  return views;
+}
+
+type ProjectorThread = Thread<ProjectorApi, ProjectorNote>;
+
+class RunningViews implements Views {
+  readonly #options: ViewsOptions;
+  readonly #kernel: Kernel;
+  readonly #moved = new Set<() => void>();
+  readonly #stops: Cancel[] = [];
+  #thread: ProjectorThread;
+  #projector: ProjectorState = idleProjector;
+  #reader: ViewReader | undefined;
+  #leases: Leases | undefined;
+  #restarting = false;
+  #closed = false;
+
+  constructor(options: ViewsOptions) {
+    this.#options = options;
+    this.#kernel = options.kernel;
+    this.#thread = this.#start();
+  }
+
+  async open(): Promise<void> {
+    const { url, kernel } = this.#options;
+    this.#see(await this.#thread.call('state')); // fails with the thread's own reason when it could not open log or views
+    const sqlite = url.startsWith('sqlite:');
+    const postgres = sqlite ? undefined : new PostgresViewReader(url, kernel);
+    this.#reader = postgres;
+    const until = kernel.monotonicMs() + openMs;
+    while ((sqlite ? this.#projector.generation : (await postgres!.standing()).generation) === 0) {
+      if (kernel.monotonicMs() > until)
+        throw new Error(`the views did not open: ${this.#projector.fault ?? 'no replica projects'}`);
+      await kernel.sleep(10);
+    }
+    this.#reader ??= new SqliteViewReader(url.slice('sqlite:'.length), this.#projector);
+    this.#leases = sqlite ? soleLeases(this.#projector.epoch) : postgresLeases(url, kernel);
+    this.#stops.push(kernel.every(checkThreadMs, () => void this.#check()));
+  }
+
+  get db(): Kysely<ViewTables> {
+    return this.#reader!.db; // there since `open`
+  }
+
+  get leases(): Leases {
+    return this.#leases!; // there since `open`
+  }
+
+  async read<T>(minPosition: number | undefined, query: (db: Kysely<ViewTables>) => Promise<T>): Promise<Answer<T>> {
+    const position = await this.#reach(minPosition ?? 0);
+    return { value: await query(this.db), position, stale: position < (minPosition ?? 0) };
+  }
+
+  async state(): Promise<ViewsState> {
+    const [standing, head, { streams }] = await Promise.all([
+      this.#reader!.standing(),
+      this.#options.log.head(),
+      this.db
+        .selectFrom('federation_dead_letters')
+        .select((build) => build.fn.countAll<number>().as('streams'))
+        .executeTakeFirstOrThrow(),
+    ]);
+    const { projecting, newerEvent, fault } = this.#projector;
+    return { ...standing, head, projecting, deadLetters: streams, newerEvent, fault };
+  }
+
+  deadLetters(limit: number): Promise<DeadLetter[]> {
+    return this.db
+      .selectFrom('federation_dead_letters')
+      .selectAll()
+      .orderBy('last_position', 'desc')
+      .limit(limit)
+      .execute();
+  }
+
+  live<R extends object>(projection: Projection<R>, log: EventLog, options?: LiveOptions): Promise<LiveView<R>> {
+    return openLive(projection, log, this.#kernel, (table) => this.#reader!.snapshot(table), options);
+  }
+
+  wake(): void {
+    this.#thread.call('wake').catch(() => {}); // a dead thread is noticed by the check
+  }
+
+  digest(): Promise<string> {
+    return this.#reader!.digest();
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const stop of this.#stops) stop();
+    await this.#leases?.close();
+    await this.#reader?.close();
+    await this.#thread.call('close').catch(() => {}); // it may be dead already
+    await this.#thread.end();
+  }
+
+  /** The position the views have, at `min` or beyond if that is reached in time. */
+  async #reach(min: number): Promise<number> {
+    const until = this.#kernel.monotonicMs() + minPositionMs;
+    for (;;) {
+      const { position } = await this.#reader!.standing();
+      const left = until - this.#kernel.monotonicMs();
+      if (position >= min || left <= 0) return position;
+      await this.#nextMove(Math.min(pollMs, left));
+    }
+  }
+
+  /** Until this replica's projector moved, at most `ms`: on other replicas nobody tells, so the checkpoint is looked at again. */
+  #nextMove(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        cancel();
+        this.#moved.delete(done);
+        resolve();
+      };
+      const cancel = this.#kernel.after(ms, done);
+      this.#moved.add(done);
+    });
+  }
+
+  #start(): ProjectorThread {
+    const { url, logUrl, logLevel = 'info', kernel } = this.#options;
+    const data: ProjectorThreadData = { url, logUrl, logLevel, replica: kernel.replica };
+    return new Thread(new URL('./projector-thread', import.meta.url), data, (note) => {
+      if ('moved' in note) this.#see(note.moved);
+      else void this.#tellLog(note.rebuilt);
+    });
+  }
+
+  #see(state: ProjectorState): void {
+    this.#projector = state;
+    this.#reader?.moved(state);
+    for (const done of [...this.#moved]) done();
+  }
+
+  /** Writes `views.rebuilt`, however long the log is away, and lets the projector forget the rebuild. */
+  async #tellLog(rebuilt: Rebuilt): Promise<void> {
+    const { rebuildId, causation, generation, events, digest } = rebuilt;
+    const meta = {
+      actor: 'hub',
+      correlation: rebuildId,
+      ...(causation && { causation }),
+      replica: this.#kernel.replica,
+    };
+    const event = encode(
+      { type: 'views.rebuilt', data: { rebuild_id: rebuildId, generation, events, digest } },
+      { id: v5(rebuildId, rebuiltNamespace), time: isoTime(this.#kernel.now()), meta: JSON.stringify(meta) },
+    );
+    for (let attempt = 0; !this.#closed; attempt++) {
+      try {
+        await this.#options.log.append('views', 'any', [event]);
+        await this.#thread.call('announced', rebuildId);
+        return;
+      } catch (error) {
+        this.#kernel.log.warn({ err: error, rebuildId }, 'the end of the rebuild could not be written; trying again');
+        await this.#kernel.sleep(Math.min(5_000, 100 * 2 ** Math.min(attempt, 10)));
+      }
+    }
+  }
+
+  /** A projector whose thread died is started again; its place is in the checkpoint. */
+  async #check(): Promise<void> {
+    if (this.#restarting || this.#closed) return;
+    this.#restarting = true;
+    try {
+      await this.#thread.call('state');
+    } catch (error) {
+      if (this.#closed) return;
+      this.#kernel.log.error({ err: error }, 'the projector died; starting it again');
+      this.#see({ ...this.#projector, projecting: false, fault: String(error) });
+      await this.#thread.end();
+      this.#thread = this.#start();
+    } finally {
+      this.#restarting = false;
+    }
+  }
+}
+
+const idleProjector: ProjectorState = {
+  projecting: false,
+  epoch: 0,
+  generation: 0,
+  position: 0,
+  rebuild: null,
+  newerEvent: null,
+  fault: null,
+};

@@ -1,0 +1,128 @@
+/** Collects what nodes say of their health: a summary of the federation, alerts by thresholds, a history of both. */
+import { alert, alertStream, levelAt, observe, thresholds } from '../commands/alert.ts';
+import { federation, federationStream } from '../commands/governance.ts';
+import { healthStream, measure } from '../commands/health.ts';
+import { heartbeatStream } from '../commands/node.ts';
+import { decode } from '../events/catalog.ts';
+import type { AlertMeasure } from '../events/health.ts';
+import type { Reading } from '../events/heartbeat.ts';
+import type { Page, Subscription } from '../events/log.ts';
+import type { Hub } from '../hub.ts';
+import type { Cancel } from '../kernel.ts';
+import type { Lease } from '../lease.ts';
+import { type HealthSummary, readingOf, summarize } from './health-aggregator/summary.ts';
+import { nodeRegistry } from './node-registry.ts';
+import { service } from './service.ts';
+
+export interface HealthAggregator {
+  /** The federation now, as this replica knows it. */
+  summary(): HealthSummary;
+}
+
+const measureEveryMs = 60_000;
+
+export const healthAggregator = service({
+  name: 'health-aggregator',
+  tier: 'P0',
+  purpose: 'Health of all nodes: a federation-wide summary, alerts and their history',
+  needs: { registry: nodeRegistry },
+  async start(hub) {
+    const lease = await hub.views.leases.acquire('health-aggregator');
+    const aggregator = new Aggregator(hub, lease, await hub.log.head());
+    return {
+      api: aggregator as HealthAggregator,
+      async stop() {
+        await aggregator.close();
+        await lease.release();
+      },
+    };
+  },
+});
+
+class Aggregator implements HealthAggregator {
+  readonly #hub: Hub;
+  readonly #lease: Lease;
+  /** The newest reading of each member that sent one. */
+  readonly #readings = new Map<string, Reading>();
+  readonly #observing = new Set<string>();
+  readonly #heartbeats: Subscription;
+  readonly #cancels: Cancel[];
+
+  constructor(hub: Hub, lease: Lease, head: number) {
+    this.#hub = hub;
+    this.#lease = lease;
+    for (const { node_id, reading } of hub.live.nodes.values()) if (reading) this.#readings.set(node_id, reading);
+    this.#heartbeats = hub.log.subscribe(head, (page) => this.#listen(page), { types: ['heartbeat.received'] });
+    this.#cancels = [
+      hub.live.nodes.onChange((nodeId, row) => {
+        if (!row) this.#readings.delete(nodeId);
+        if (!row || row.status === 'offline') void this.#closeAlerts(nodeId);
+      }),
+      hub.kernel.every(measureEveryMs, () => void this.#measure()),
+    ];
+  }
+
+  summary(): HealthSummary {
+    const { live } = this.#hub;
+    return summarize(live.nodes.values(), this.#readings, live.alerts.values());
+  }
+
+  async close(): Promise<void> {
+    for (const cancel of this.#cancels) cancel();
+    await this.#heartbeats.close();
+  }
+
+  /** Of a page only the last heartbeat of each node counts. */
+  #listen({ events }: Page): void {
+    const newest = new Map(events.map((event) => [event.stream, event]));
+    for (const [stream, recorded] of newest) {
+      const nodeId = stream.slice(heartbeatStream('').length);
+      const event = decode(recorded);
+      if (event.type !== 'heartbeat.received' || !this.#hub.live.nodes.get(nodeId)) continue;
+      const { node_id: _, ...reading } = event.data;
+      this.#readings.set(nodeId, reading);
+      void this.#observe(nodeId, reading);
+    }
+  }
+
+  /** Asks for a decision only when a level would change, and once at a time a node. */
+  async #observe(nodeId: string, { resources }: Reading): Promise<void> {
+    if (!resources || !this.#lease.held() || this.#observing.has(nodeId)) return;
+    const crossed = (Object.keys(thresholds) as AlertMeasure[]).some((name) => {
+      const percent = resources[`${name}_percent`];
+      const open = this.#hub.live.alerts.get(`${nodeId}/${name}`);
+      const level = open?.status === 'open' ? open.level : undefined;
+      return percent !== undefined && levelAt(name, percent, level) !== level;
+    });
+    if (crossed) await this.#decide(nodeId, { nodeId, resources });
+  }
+
+  /** Nothing is known of a node that is away, so nothing is alarming about it but that. */
+  async #closeAlerts(nodeId: string): Promise<void> {
+    if (!this.#lease.held()) return;
+    const open = (Object.keys(thresholds) as AlertMeasure[]).some(
+      (name) => this.#hub.live.alerts.get(`${nodeId}/${name}`)?.status === 'open',
+    );
+    if (open) await this.#decide(nodeId, { nodeId, gone: true });
+  }
+
+  async #decide(nodeId: string, command: Parameters<typeof observe>[1]): Promise<void> {
+    const { executor, kernel } = this.#hub;
+    this.#observing.add(nodeId);
+    try {
+      await executor.execute(alertStream(nodeId), alert, observe, command, { actor: 'hub' });
+    } catch (error) {
+      kernel.log.warn({ err: error, nodeId }, 'an alert was not written; the next heartbeat decides again');
+    } finally {
+      this.#observing.delete(nodeId);
+    }
+  }
+
+  async #measure(): Promise<void> {
+    if (!this.#lease.held()) return;
+    const { executor, kernel } = this.#hub;
+    await executor
+      .record(federationStream, federation, measure, readingOf(this.summary()), healthStream, { actor: 'hub' })
+      .catch((error: unknown) => kernel.log.warn({ err: error }, 'the health of the federation was not written'));
+  }
+}

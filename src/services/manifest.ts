@@ -1,0 +1,17 @@
+/** The services of the hub in the order they start; they stop in reverse. A service may need only those above it. */
+import { governance } from './governance.ts';
+import { healthAggregator } from './health-aggregator.ts';
+import { identityAuth } from './identity-auth.ts';
+import { nexusApi } from './nexus-api.ts';
+import { nodeRegistry } from './node-registry.ts';
+import type { AnyService } from './service.ts';
+import { websocketPool } from './websocket-pool.ts';
+
+export const manifest: readonly AnyService[] = [
+  nodeRegistry,
+  websocketPool,
+  healthAggregator,
+  identityAuth,
+  governance,
+  nexusApi,
+];

@@ -1,0 +1,87 @@
+/** Proving a key over HTTP: challenge, registration, session and renewal; the keys that sign session tokens. */
+import type { FastifyInstance } from 'fastify';
+import { type Static, Type } from 'typebox';
+import { isRefusal } from '../../errors.ts';
+import type { Hub } from '../../hub.ts';
+import { clientPackets } from '../../protocol.ts';
+import type { IdentityAuth } from '../identity-auth.ts';
+import { responses, sendProblem } from './http.ts';
+
+const { packet: Challenge, ack: ChallengeAck } = clientPackets['federation:challenge'];
+const { packet: Register, ack: RegisterAck } = clientPackets['federation:register'];
+
+const Challenged = Type.Omit(ChallengeAck, ['ok']);
+const Registered = Type.Omit(RegisterAck, ['ok']);
+const Renewed = Type.Object({ token: Type.String(), expires_at: Type.String() });
+const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.String())) });
+
+export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAuth): void {
+  api.post<{ Body: Static<typeof Challenge> }>(
+    '/auth/challenge',
+    {
+      config: { access: 'anyone' },
+      schema: {
+        summary: 'A nonce to sign, good for a minute and one use',
+        tags: ['auth'],
+        body: Challenge,
+        response: responses(200, Challenged, 'invalid_input'),
+      },
+    },
+    async ({ body }, reply) => reply.send(identity.challenge(body.node_id, body.purpose)),
+  );
+
+  const registering = (path: string, purpose: 'register' | 'session', summary: string) =>
+    api.post<{ Body: Static<typeof Register> }>(
+      path,
+      {
+        config: { access: 'anyone' },
+        schema: {
+          summary,
+          tags: [path.slice(1, path.indexOf('/', 1))],
+          body: Register,
+          response: responses(
+            200,
+            Registered,
+            'invalid_input',
+            'signature_invalid',
+            'approval_required',
+            'node_id_taken',
+          ),
+        },
+      },
+      async (request, reply) => {
+        const opened = await identity.register({ ...request.body, purpose }, 'http', request.ip);
+        if (isRefusal(opened)) return sendProblem(reply, request, opened);
+        const { epoch: _, ...answer } = opened;
+        return reply.send(answer);
+      },
+    );
+  registering('/nodes/register', 'register', 'Joins the federation, or comes back with the profile as it is now');
+  registering('/auth/session', 'session', 'Opens a session of a known node');
+
+  api.post(
+    '/auth/renew',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'A new token for the session of the one shown',
+        tags: ['auth'],
+        response: responses(200, Renewed, 'unauthenticated', 'token_expired', 'session_superseded'),
+      },
+    },
+    async (request, reply) => {
+      const claims = await identity.readSessionToken(request.headers.authorization);
+      const renewed = isRefusal(claims) ? claims : await identity.renew(claims);
+      return isRefusal(renewed) ? sendProblem(reply, request, renewed) : reply.send(renewed);
+    },
+  );
+
+  api.get(
+    '/auth/jwks',
+    {
+      config: { access: 'anyone' },
+      schema: { summary: 'Public keys of session tokens (RFC 7517)', tags: ['auth'], response: { 200: Jwks } },
+    },
+    async (_request, reply) => reply.send(hub.keyring.jwks()),
+  );
+}

@@ -1,0 +1,187 @@
+/** Status and health: of this replica, of its services, of the federation. */
+import type { FastifyInstance } from 'fastify';
+import { type Static, Type } from 'typebox';
+import { GovernanceMode } from '../../events/federation.ts';
+import { AlertLevel, AlertMeasure } from '../../events/health.ts';
+import type { Hub } from '../../hub.ts';
+import { findAlerts } from '../../projections/alerts.ts';
+import { findHealthHours } from '../../projections/health-hours.ts';
+import { HealthSummary } from '../health-aggregator/summary.ts';
+import type { HealthAggregator } from '../health-aggregator.ts';
+import type { WebsocketPool } from '../websocket-pool.ts';
+import { freshness, ReadQuery, responses } from './http.ts';
+
+const ServiceState = Type.Object({
+  name: Type.String(),
+  tier: Type.String(),
+  purpose: Type.String(),
+  state: Type.String({ description: 'starting, running, failed or stopped' }),
+  reason: Type.Optional(Type.String()),
+});
+
+const Status = Type.Object({
+  federation_id: Type.String(),
+  mode: GovernanceMode,
+  version: Type.String(),
+  nodes: Type.Object({ online: Type.Integer(), total: Type.Integer() }),
+  services: Type.Array(ServiceState),
+  degraded: Type.Boolean({ description: 'A service of this replica is not running' }),
+  uptime_seconds: Type.Integer(),
+  replica: Type.String(),
+  connections: Type.Integer({ description: 'Socket connections of this replica' }),
+  views: Type.Object({
+    position: Type.Integer(),
+    head: Type.Integer(),
+    generation: Type.Integer(),
+    dead_letters: Type.Integer(),
+    newer_event: Type.Union([Type.String(), Type.Null()]),
+  }),
+});
+
+const Ready = Type.Object({
+  ready: Type.Boolean(),
+  phase: Type.String(),
+  lag: Type.Integer({ description: 'Positions that the views are behind the log' }),
+});
+
+const Alert = Type.Object({
+  node_id: Type.String(),
+  measure: AlertMeasure,
+  status: Type.Union([Type.Literal('open'), Type.Literal('closed')]),
+  level: AlertLevel,
+  percent: Type.Union([Type.Number(), Type.Null()]),
+  threshold: Type.Number(),
+  opened_at: Type.String(),
+  changed_at: Type.String(),
+  closed_at: Type.Union([Type.String(), Type.Null()]),
+  times: Type.Integer(),
+});
+const AlertQuery = Type.Object({
+  ...ReadQuery.properties,
+  status: Type.Optional(Type.Union([Type.Literal('open'), Type.Literal('closed')])),
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 100 })),
+});
+
+const HistoryQuery = Type.Object({
+  ...ReadQuery.properties,
+  hours: Type.Optional(Type.Integer({ minimum: 1, maximum: 24 * 366, default: 24 })),
+});
+const Hour = Type.Object({
+  hour: Type.String(),
+  readings: Type.Integer(),
+  online_min: Type.Integer(),
+  online_max: Type.Integer(),
+  offline_max: Type.Integer(),
+  alerts_max: Type.Integer(),
+  cpu_percent: Type.Union([Type.Number(), Type.Null()]),
+  memory_percent: Type.Union([Type.Number(), Type.Null()]),
+});
+
+/** A replica whose views are further behind than this is not ready: others answer better. */
+const mostLag = 10_000;
+
+export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggregator, sockets: WebsocketPool): void {
+  api.get(
+    '/status',
+    {
+      config: { access: 'anyone' },
+      schema: { summary: 'This federation at a glance', tags: ['health'], response: { 200: Status } },
+    },
+    async (_request, reply) => {
+      const { nodes } = health.summary();
+      const services = hub.services();
+      const { position, head, generation, deadLetters, newerEvent } = await hub.views.state();
+      return reply.send({
+        federation_id: hub.federationId,
+        mode: hub.live.federation.get('federation')?.mode ?? 'invite',
+        version: hub.version,
+        nodes: { online: nodes.online, total: nodes.total },
+        services,
+        degraded: services.some(({ state }) => state !== 'running'),
+        uptime_seconds: Math.floor((hub.kernel.now() - hub.startedAt) / 1000),
+        replica: hub.kernel.replica,
+        connections: sockets.counts().connections,
+        views: { position, head, generation, dead_letters: deadLetters, newer_event: newerEvent },
+      });
+    },
+  );
+
+  api.get(
+    '/health',
+    {
+      config: { access: 'anyone' },
+      schema: {
+        summary: 'This process lives',
+        tags: ['health'],
+        response: { 200: Type.Object({ status: Type.Literal('alive') }) },
+      },
+    },
+    async (_request, reply) => reply.send({ status: 'alive' }),
+  );
+
+  api.get(
+    '/ready',
+    {
+      config: { access: 'anyone' },
+      schema: {
+        summary: 'This replica may be sent work: 503 while starting, draining, cut off or lagging',
+        tags: ['health'],
+        response: { 200: Ready, 503: Ready },
+      },
+    },
+    async (_request, reply) => {
+      const { position, head } = await hub.views.state();
+      const lag = Math.max(0, head - position);
+      const phase = hub.readiness.phase === 'ready' && lag > mostLag ? 'lagging' : hub.readiness.phase;
+      const ready = phase === 'ready';
+      return reply.code(ready ? 200 : 503).send({ ready, phase, lag });
+    },
+  );
+
+  api.get(
+    '/hub/health',
+    {
+      config: { access: 'anyone' },
+      schema: { summary: 'The health of the whole federation', tags: ['health'], response: { 200: HealthSummary } },
+    },
+    async (_request, reply) => reply.send(health.summary()),
+  );
+
+  api.get<{ Querystring: Static<typeof AlertQuery> }>(
+    '/hub/alerts',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'Measures beyond their thresholds, the newest first',
+        tags: ['health'],
+        querystring: AlertQuery,
+        response: responses(200, Type.Object({ alerts: Type.Array(Alert), ...freshness }), 'unauthenticated'),
+      },
+    },
+    async ({ query }, reply) => {
+      const { value: rows, ...fresh } = await hub.views.read(query.min_position, (db) =>
+        findAlerts(db, query.status, query.limit ?? 100),
+      );
+      return reply.send({ alerts: rows, ...fresh });
+    },
+  );
+
+  api.get<{ Querystring: Static<typeof HistoryQuery> }>(
+    '/hub/health/history',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'The health of the federation by the hour, oldest first',
+        tags: ['health'],
+        querystring: HistoryQuery,
+        response: responses(200, Type.Object({ hours: Type.Array(Hour), ...freshness }), 'unauthenticated'),
+      },
+    },
+    async ({ query }, reply) => {
+      const { value: hours, ...fresh } = await hub.views.read(query.min_position, (db) =>
+        findHealthHours(db, query.hours ?? 24),
+      );
+      return reply.send({ hours, ...fresh });
+    },
+  );
+}

@@ -1,0 +1,262 @@
+/**
+ * The frame of the HTTP door: who asks, may they, is the shape right; every refusal a problem document (RFC 9457).
+ *
+ * A route says `access` in its config: `anyone`, `member` (a node or an operator), or `admin`. A route without it does not
+ * start. The door's server is the hub's own: Fastify only handles requests.
+ */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { STATUS_CODES } from 'node:http';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { type Static, type TSchema, Type } from 'typebox';
+import { Convert } from 'typebox/value';
+import { bodyHash, commandId } from '../../commands/command-id.ts';
+import type { About, Executed } from '../../commands/execute.ts';
+import { actorOf, anonymous, type Identity } from '../../doors.ts';
+import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
+import type { Hub } from '../../hub.ts';
+import { checker } from '../../input.ts';
+
+export type Access = 'anyone' | 'member' | 'admin';
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: Access;
+  }
+  interface FastifyRequest {
+    identity: Identity;
+  }
+}
+
+export const bodyLimit = 256 * 1024;
+
+/** A problem document. `code` is stable; `docs/errors.md` explains each. */
+export const Problem = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    code: Type.Enum(Object.keys(codes) as [Code, ...Code[]]),
+    detail: Type.Optional(Type.String()),
+    instance: Type.Optional(Type.String()),
+  },
+  { description: 'RFC 9457 problem. `code` never changes its meaning.' },
+);
+
+const documentation = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Federation Hub',
+    version: '1',
+    description:
+      'Errors are problem documents (RFC 9457) with a stable `code`. Writes take `Idempotency-Key` and answer `position`; reads take `min_position`.',
+  },
+  components: {
+    securitySchemes: {
+      bearer: {
+        type: 'http',
+        scheme: 'bearer',
+        description: 'A session token of a node, or an operator token (`fht_…`).',
+      },
+    },
+  },
+} as const;
+
+/** An app whose requests come through `handler`. */
+export async function createHttp(
+  hub: Hub,
+): Promise<{ app: FastifyInstance; handler: (request: IncomingMessage, response: ServerResponse) => void }> {
+  const app = Fastify({
+    bodyLimit,
+    trustProxy: hub.config.trustedProxies.length > 0 ? [...hub.config.trustedProxies] : false,
+    requestIdHeader: false,
+    genReqId: () => hub.kernel.uuid(),
+    routerOptions: { maxParamLength: 128, caseSensitive: true, ignoreTrailingSlash: false },
+    logger: false,
+    exposeHeadRoutes: true,
+    return503OnClosing: false,
+  });
+  app.removeContentTypeParser('text/plain');
+  app.setValidatorCompiler(({ schema, httpPart }) => validator(schema as TSchema, httpPart)); // every schema here is TypeBox's
+  app.setErrorHandler((error, request, reply) => answerError(hub, error, request, reply));
+  app.setNotFoundHandler((request, reply) => sendProblem(reply, request, refuse('not_found', 'there is no such path')));
+  app.decorateRequest('identity'); // the hook below sets it before any handler sees it
+  app.addHook('onRequest', async (request, reply) => {
+    const refused = await admit(hub, request);
+    if (refused) return sendProblem(reply, request, refused);
+  });
+  await app.register(swagger, { openapi: documentation });
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
+  return { app, handler: (request, response) => app.routing(request, response) };
+}
+
+/** Routes that are added from now on must say who may use them. */
+export function requireAccess(api: FastifyInstance): void {
+  api.addHook('onRoute', (route) => {
+    if (!route.config?.access) throw new TypeError(`${route.url} does not say who may use it`);
+    if (route.config.access !== 'anyone') route.schema = { ...route.schema, security: [{ bearer: [] }] };
+  });
+}
+
+/** Knows who asks, and refuses who may not. Fails closed: without the identity guard only `anyone` gets in. */
+async function admit(hub: Hub, request: FastifyRequest): Promise<Refusal | undefined> {
+  request.identity = anonymous;
+  const access = request.routeOptions.config.access ?? 'anyone'; // the documentation, and unknown paths
+  const changes = request.method !== 'GET' && request.method !== 'HEAD';
+  const notReady = changes ? hub.readiness.refusal() : undefined;
+  if (notReady) return notReady;
+  if (access === 'anyone') return undefined;
+  const guard = hub.doors.identity.get();
+  if (isRefusal(guard)) return guard;
+  const identity = await guard(request.headers.authorization);
+  if (isRefusal(identity)) return identity;
+  request.identity = identity;
+  return allowed(identity, access) ? undefined : forbid(identity);
+}
+
+function allowed(identity: Identity, access: Access): boolean {
+  if (identity.kind === 'anonymous') return false;
+  return access === 'member' || isAdmin(identity);
+}
+
+/** An operator with the scope `admin`, or a node with the role. */
+export function isAdmin(identity: Identity): boolean {
+  if (identity.kind === 'operator') return identity.scopes.includes('admin');
+  return identity.kind === 'node' && identity.role === 'admin';
+}
+
+export function forbid(identity: Identity): Refusal {
+  return identity.kind === 'anonymous'
+    ? refuse('unauthenticated', 'this needs a session token or an operator token')
+    : refuse('forbidden', 'this identity may not do this');
+}
+
+/** What the executor needs to know of a request: who asks, and under which idempotency key. */
+export function aboutOf(request: FastifyRequest, once = false): About {
+  const actor = actorOf(request.identity);
+  const key = request.headers['idempotency-key'];
+  const traceparent = request.headers.traceparent;
+  const route = `${request.method} ${request.routeOptions.url}`;
+  return {
+    actor,
+    correlation: request.id,
+    ...(typeof traceparent === 'string' &&
+      /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent) && { traceparent }),
+    ...(typeof key === 'string' && {
+      command: { id: commandId(actor, route, key), bodyHash: bodyHash([request.params, request.body ?? null]), once },
+    }),
+  };
+}
+
+/** Headers that every write takes. */
+export const writeHeaders = Type.Object({
+  'idempotency-key': Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 255,
+      description: 'The same key and body again get the same answer, for seven days',
+    }),
+  ),
+});
+
+/** Query that every read takes. */
+export const ReadQuery = Type.Object({
+  min_position: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      description: 'Waits up to 2 s for the views to hold this position; else `stale` is true',
+    }),
+  ),
+});
+
+/** What every answer from the views tells of its freshness. */
+export const freshness = {
+  position: Type.Integer({ description: 'The answer holds everything up to this position' }),
+  stale: Type.Boolean({ description: 'min_position was not reached in time' }),
+};
+
+/** Sends what a command did: its reply with its position, or its refusal. */
+export function sendExecuted<R>(
+  reply: FastifyReply,
+  request: FastifyRequest,
+  done: Executed<R> | Refusal,
+  body: (reply: R) => object,
+  status = 200,
+): FastifyReply {
+  if (isRefusal(done)) return sendProblem(reply, request, done);
+  return reply.code(status).send({ ...body(done.reply), position: done.position });
+}
+
+/** Sends a refusal as a problem document. */
+export function sendProblem(reply: FastifyReply, request: FastifyRequest, refused: Refusal): FastifyReply {
+  const { status, title } = codes[refused.refused];
+  if (status === 401) reply.header('www-authenticate', 'Bearer');
+  if (status === 503) reply.header('retry-after', '1');
+  return reply
+    .code(status)
+    .type('application/problem+json')
+    .serializer(JSON.stringify)
+    .send({
+      ...refused.extra,
+      type: 'about:blank',
+      title,
+      status,
+      code: refused.refused,
+      detail: refused.detail,
+      instance: `urn:uuid:${request.id}`,
+    });
+}
+
+/** Responses of a route for its description: what it answers, and the problems it may answer. */
+export function responses<S extends TSchema>(status: number, body: S, ...problems: Code[]): Record<number, TSchema> {
+  const all: Record<number, TSchema> = {};
+  for (const code of problems) all[codes[code].status] = Problem;
+  return { ...all, [status]: body };
+}
+
+/** The check of `input.ts`, for Fastify. Text of queries, paths and headers is first turned into numbers and booleans where those are wanted. */
+function validator(
+  schema: TSchema,
+  httpPart: string | undefined,
+): (value: unknown) => { value: unknown } | { error: Error } {
+  const check = checker(schema);
+  return (value) => {
+    const text = httpPart !== 'body';
+    const checked = check(text ? Convert(schema, value) : value);
+    return isRefusal(checked)
+      ? { error: new InvalidInput(checked, httpPart ?? 'body') }
+      : { value: checked as Static<TSchema> };
+  };
+}
+
+class InvalidInput extends Error {
+  readonly refused: Refusal;
+  constructor({ refused, detail, extra }: Refusal, httpPart: string) {
+    super(detail);
+    this.refused = refuse(refused, `${httpPart}: ${detail}`, extra);
+  }
+}
+
+/** Fastify's own errors, faults and defects, each under a code of the list. */
+function answerError(hub: Hub, error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  if (error instanceof InvalidInput) return sendProblem(reply, request, error.refused);
+  if (error instanceof Fault) {
+    hub.kernel.log.warn({ err: error, request: request.id }, 'a request met a fault');
+    return sendProblem(reply, request, refuse(error.code, error.message));
+  }
+  const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500;
+  const byStatus: Record<number, Code> = {
+    404: 'not_found',
+    405: 'method_not_allowed',
+    413: 'payload_too_large',
+    415: 'unsupported_media_type',
+  };
+  if (status >= 400 && status < 500) {
+    const message = error instanceof Error ? error.message : (STATUS_CODES[status] ?? '');
+    return sendProblem(reply, request, refuse(byStatus[status] ?? 'invalid_input', message.slice(0, 200)));
+  }
+  hub.kernel.log.error({ err: error, request: request.id, url: request.routeOptions.url }, 'a request met a defect');
+  return sendProblem(reply, request, refuse('internal_error', `it is in the log under ${request.id}`));
+}

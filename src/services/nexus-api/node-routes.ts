@@ -1,0 +1,195 @@
+/** /nodes: the directory, and nodes that live by HTTP alone. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { type Static, Type } from 'typebox';
+import { type Refusal, refuse } from '../../errors.ts';
+import { Reading } from '../../events/heartbeat.ts';
+import { NodeId, NodeProfile, NodeRole, PublicKey } from '../../events/node.ts';
+import type { Hub } from '../../hub.ts';
+import { findNodes, type NodeRow } from '../../projections/nodes.ts';
+import { closed } from '../../protocol.ts';
+import type { NodeRegistry } from '../node-registry.ts';
+import {
+  aboutOf,
+  forbid,
+  freshness,
+  isAdmin,
+  ReadQuery,
+  responses,
+  sendExecuted,
+  sendProblem,
+  writeHeaders,
+} from './http.ts';
+
+const Status = Type.Union([Type.Literal('online'), Type.Literal('suspect'), Type.Literal('offline')]);
+
+const NodeView = Type.Object({
+  node_id: NodeId,
+  public_key: PublicKey,
+  role: NodeRole,
+  status: Status,
+  status_since: Type.String(),
+  registered_at: Type.String(),
+  last_heartbeat: Type.Union([Type.String(), Type.Null()]),
+  suspicion: Type.Union([Type.Object({ phi: Type.Number(), silent_ms: Type.Integer() }), Type.Null()], {
+    description: 'Phi of the accrual failure detector and milliseconds of silence, as this replica hears the node',
+  }),
+  reading: Type.Union([Reading, Type.Null()], { description: 'The newest heartbeat' }),
+  ...NodeProfile.properties,
+});
+
+const Params = Type.Object({ id: NodeId });
+const List = Type.Object({
+  ...ReadQuery.properties,
+  limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 100 })),
+  cursor: Type.Optional(Type.String({ maxLength: 200 })),
+  status: Type.Optional(Status),
+  owner: Type.Optional(Type.String({ maxLength: 128 })),
+  capability: Type.Optional(Type.String({ maxLength: 64 })),
+  model: Type.Optional(Type.String({ maxLength: 128 })),
+});
+const Position = Type.Object({ position: Type.Integer() });
+
+export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistry): void {
+  const view = (row: NodeRow): Static<typeof NodeView> => ({
+    ...row.profile,
+    node_id: row.node_id,
+    public_key: row.public_key,
+    role: row.role,
+    status: row.status,
+    status_since: row.status_since,
+    registered_at: row.registered_at,
+    last_heartbeat: row.last_heartbeat,
+    suspicion: registry.suspicion(row.node_id) ?? null,
+    reading: row.reading,
+  });
+
+  api.get<{ Querystring: Static<typeof List> }>(
+    '/nodes',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'The directory of nodes',
+        tags: ['nodes'],
+        querystring: List,
+        response: responses(
+          200,
+          Type.Object({
+            nodes: Type.Array(NodeView),
+            next_cursor: Type.Union([Type.String(), Type.Null()]),
+            ...freshness,
+          }),
+          'invalid_input',
+          'unauthenticated',
+        ),
+      },
+    },
+    async ({ query }, reply) => {
+      const { min_position, limit = 100, cursor, ...filter } = query;
+      const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString();
+      const { value: rows, ...fresh } = await hub.views.read(min_position, (db) => findNodes(db, filter, after, limit));
+      const last = rows.length === limit ? rows.at(-1) : undefined;
+      const next_cursor = last ? Buffer.from(last.node_id).toString('base64url') : null;
+      return reply.send({ nodes: rows.map(view), next_cursor, ...fresh });
+    },
+  );
+
+  api.get<{ Params: Static<typeof Params>; Querystring: Static<typeof ReadQuery> }>(
+    '/nodes/:id',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'One node',
+        tags: ['nodes'],
+        params: Params,
+        querystring: ReadQuery,
+        response: responses(200, Type.Object({ node: NodeView, ...freshness }), 'not_found', 'unauthenticated'),
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      const { value: row, ...fresh } = await hub.views.read(request.query.min_position, (db) =>
+        db.selectFrom('federation_nodes').selectAll().where('node_id', '=', id).executeTakeFirst(),
+      );
+      if (!row) return sendProblem(reply, request, refuse('not_found', `there is no node ${id}`));
+      return reply.send({ node: view(row), ...fresh });
+    },
+  );
+
+  api.post<{ Params: Static<typeof Params>; Body: Static<typeof Reading> }>(
+    '/nodes/:id/heartbeat',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'A heartbeat of a node that lives by HTTP',
+        tags: ['nodes'],
+        params: Params,
+        headers: writeHeaders,
+        body: closed(Type.Object(Reading.properties)),
+        response: responses(200, Position, 'forbidden', 'node_removed', 'overloaded'),
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      const refused = onlyItself(request, id);
+      if (refused) return sendProblem(reply, request, refused);
+      return sendExecuted(reply, request, await registry.heartbeat(id, request.body, aboutOf(request)), () => ({}));
+    },
+  );
+
+  api.patch<{ Params: Static<typeof Params>; Body: Static<typeof NodeProfile> }>(
+    '/nodes/:id',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'Changes the named parts of a profile: by the node itself or an admin',
+        tags: ['nodes'],
+        params: Params,
+        headers: writeHeaders,
+        body: closed(Type.Object(NodeProfile.properties)),
+        response: responses(
+          200,
+          Type.Object({ profile: NodeProfile, ...Position.properties }),
+          'forbidden',
+          'not_found',
+        ),
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      const refused = itselfOrAdmin(request, id);
+      if (refused) return sendProblem(reply, request, refused);
+      return sendExecuted(reply, request, await registry.update(id, request.body, aboutOf(request)), (profile) => ({
+        profile,
+      }));
+    },
+  );
+
+  api.delete<{ Params: Static<typeof Params> }>(
+    '/nodes/:id',
+    {
+      config: { access: 'member' },
+      schema: {
+        summary: 'Ends a membership: by the node itself or an admin',
+        tags: ['nodes'],
+        params: Params,
+        headers: writeHeaders,
+        response: responses(200, Position, 'forbidden', 'not_found', 'node_removed'),
+      },
+    },
+    async (request, reply) => {
+      const { id } = request.params;
+      const refused = itselfOrAdmin(request, id);
+      if (refused) return sendProblem(reply, request, refused);
+      const cause = request.identity.kind === 'node' && request.identity.nodeId === id ? 'itself' : 'operator';
+      return sendExecuted(reply, request, await registry.remove(id, cause, aboutOf(request)), () => ({}));
+    },
+  );
+}
+
+function onlyItself({ identity }: FastifyRequest, nodeId: string): Refusal | undefined {
+  return identity.kind === 'node' && identity.nodeId === nodeId ? undefined : forbid(identity);
+}
+
+function itselfOrAdmin(request: FastifyRequest, nodeId: string): Refusal | undefined {
+  return isAdmin(request.identity) ? undefined : onlyItself(request, nodeId);
+}

@@ -1,0 +1,299 @@
+/** Persistent Socket.IO connections of nodes: takes their packets, pushes what happened, and lets go of whom it must. */
+import type { DefaultEventsMap, Socket } from 'socket.io';
+import { Server } from 'socket.io';
+import { end, session, sessionStream } from '../commands/session.ts';
+import { type Fault, isRefusal, type Refusal, refuse } from '../errors.ts';
+import type { Hub } from '../hub.ts';
+import {
+  type Ack,
+  type ClientPacket,
+  type ClientPacketName,
+  type HubPacket,
+  type HubPacketName,
+  PROTOCOL_VERSION,
+} from '../protocol.ts';
+import { nodeRegistry } from './node-registry.ts';
+import { service } from './service.ts';
+import { dispatcher, type Handlers } from './websocket-pool/dispatch.ts';
+import { pushEvents, replay } from './websocket-pool/pushes.ts';
+
+/** The live session of a socket. */
+export interface SocketSession {
+  readonly nodeId: string;
+  readonly sessionId: string;
+  readonly epoch: number;
+  /** When the key was proved, milliseconds since 1970. */
+  readonly authTimeMs: number;
+}
+
+/** One connection, as handlers of packets see it. */
+export interface Client {
+  readonly address: string;
+  /** Set once the node proved its key. */
+  readonly session: SocketSession | undefined;
+  /** Makes it the node's live socket; an older one of the node is let go. Answers the position that pushes start after. */
+  bind(session: SocketSession): number;
+}
+
+export type PacketHandler<N extends ClientPacketName> = (
+  client: Client,
+  packet: ClientPacket<N>,
+) => Promise<Omit<Ack<N>, 'ok'> | Refusal>;
+
+export interface WebsocketPool {
+  /** Takes the packets of one name. `who`: anyone, or only nodes with a session. What is returned stops it. */
+  handle<N extends ClientPacketName>(name: N, who: 'anyone' | 'node', handler: PacketHandler<N>): () => void;
+  /** Connections of this replica. */
+  counts(): { connections: number; nodes: number };
+}
+
+export type PoolSocket = Socket<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, { client: PoolClient }>;
+export type PoolServer = Server<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, { client: PoolClient }>;
+
+/** Room of the nodes that hear what happens in the federation. */
+export const membersRoom = 'members';
+
+/** Bounds of this door. */
+export const limits = {
+  connections: 20_000,
+  /** Connections that proved nothing yet. */
+  strangers: 2_000,
+  /** How long a stranger may take to prove itself. */
+  strangerMs: 30_000,
+  packetBytes: 256 * 1024,
+  /** Packets of one connection under way at once. */
+  underWay: 256,
+  /** Packets waiting to be sent to one connection; a slower reader is let go. */
+  unsent: 2_000,
+} as const;
+
+export const websocketPool = service({
+  name: 'websocket-pool',
+  tier: 'P0',
+  purpose: 'Persistent Socket.IO connections between nodes and hub',
+  needs: { registry: nodeRegistry },
+  async start(hub, { registry }) {
+    const io: PoolServer = new Server({
+      transports: ['websocket'],
+      serveClient: false,
+      perMessageDeflate: false,
+      maxHttpBufferSize: limits.packetBytes,
+      connectTimeout: 10_000,
+      allowRequest: (_request, answer) => {
+        const full = io.engine.clientsCount >= limits.connections;
+        answer(full ? 'full' : hub.readiness.refusal()?.detail, !full && !hub.readiness.refusal());
+      },
+    });
+    const handlers: Handlers = new Map();
+    const pool = new Pool(hub, io, handlers);
+    const api: WebsocketPool = {
+      handle(name, who, handler) {
+        handlers.set(name, { who, handler: handler as PacketHandler<ClientPacketName> }); // dispatch checks the packet of this name
+        return () => void handlers.delete(name);
+      },
+      counts: () => pool.counts(),
+    };
+    api.handle('federation:heartbeat', 'node', async ({ session }, { node_id, ...reading }) => {
+      if (node_id !== session!.nodeId) return refuse('forbidden', 'a heartbeat is of the node itself');
+      const done = await registry.heartbeat(node_id, reading, { actor: `node:${node_id}` });
+      return isRefusal(done) ? done : { position: done.position };
+    });
+    api.handle('federation:leave', 'node', async ({ session }) => {
+      const done = await registry.leave(session!.nodeId, { actor: `node:${session!.nodeId}` });
+      return isRefusal(done) ? done : {};
+    });
+    api.handle('federation:resume', 'node', (client, { position }) => pool.resume(client as PoolClient, position));
+    const stopPushing = await pushEvents(hub, pool);
+    return {
+      api,
+      async stop() {
+        await pool.drain();
+        await stopPushing();
+      },
+    };
+  },
+});
+
+/** The connections of this replica. */
+export class Pool {
+  readonly #hub: Hub;
+  readonly #io: PoolServer;
+  /** The live socket of each node. */
+  readonly #nodes = new Map<string, PoolSocket>();
+  readonly #stops: (() => void)[];
+  #strangers = 0;
+  #draining = false;
+  /** What happened up to here was pushed to the members. */
+  pushed = 0;
+
+  constructor(hub: Hub, io: PoolServer, handlers: Handlers) {
+    this.#hub = hub;
+    this.#io = io;
+    const dispatch = dispatcher(hub, handlers);
+    io.on('connection', (socket) => this.#welcome(socket, dispatch));
+    io.attach(hub.doors.server);
+    this.#stops = [
+      hub.kernel.every(1_000, () => this.#dropSlow()),
+      hub.readiness.onCutOff(() => this.#letAllGo('cut_off', 2_000)),
+    ];
+  }
+
+  counts(): { connections: number; nodes: number } {
+    return { connections: this.#io.engine.clientsCount, nodes: this.#nodes.size };
+  }
+
+  /** Makes a connection the live one of its node, unless a newer one is there already. */
+  bind(socket: PoolSocket, opened: SocketSession): number {
+    const older = this.#nodes.get(opened.nodeId);
+    if (older && older.data.client.session!.epoch > opened.epoch) {
+      this.revoke(socket, 'superseded');
+      return this.pushed;
+    }
+    if (!socket.data.client.session) this.#strangers--;
+    socket.data.client.session = opened;
+    this.#nodes.set(opened.nodeId, socket);
+    void socket.join(membersRoom);
+    if (older && older !== socket) this.revoke(older, 'superseded');
+    return this.pushed;
+  }
+
+  /** The node's live socket on this replica, if it is here. */
+  socketOf(nodeId: string): PoolSocket | undefined {
+    return this.#nodes.get(nodeId);
+  }
+
+  /** Tells a connection that it is over, and why, and cuts it. */
+  revoke(socket: PoolSocket, reason: HubPacket<'federation:revoked'>['reason'], detail?: string): void {
+    send(socket, 'federation:revoked', { reason, ...(detail && { detail }) });
+    this.#hub.kernel.after(100, () => socket.disconnect(true)); // after the packet went out
+    void socket.leave(membersRoom);
+  }
+
+  /** Pushes to every member here. */
+  publish<N extends HubPacketName>(name: N, packet: HubPacket<N>): void {
+    this.#io.local.to(membersRoom).emit(name, packet);
+  }
+
+  /** Pushes what a node missed, then puts it back among those who hear what happens now. */
+  async resume(client: PoolClient, after: number): Promise<{ position: number } | Refusal> {
+    if (client.resuming) return refuse('conflict', 'a resume is under way on this connection');
+    client.resuming = true;
+    void client.socket.leave(membersRoom);
+    const met = () => void client.socket.join(membersRoom);
+    try {
+      const position = await replay(
+        this.#hub.log,
+        after,
+        this,
+        (name, packet) => send(client.socket, name, packet),
+        met,
+      );
+      return { position };
+    } catch (error) {
+      met();
+      throw error;
+    } finally {
+      client.resuming = false;
+    }
+  }
+
+  /** Asks all to come back later, ends their sessions, and closes. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    for (const stop of this.#stops) stop();
+    const sessions = [...this.#nodes.values()].map((socket) => socket.data.client.session!);
+    this.#letAllGo('draining', 1_000);
+    await Promise.race([
+      Promise.allSettled(sessions.map((ended) => this.#end(ended, 'draining'))),
+      this.#hub.kernel.sleep(2_000),
+    ]);
+    await this.#hub.kernel.sleep(50); // the goodbyes go out
+    this.#io.disconnectSockets(true);
+    this.#io.engine.close();
+  }
+
+  #welcome(socket: PoolSocket, dispatch: ReturnType<typeof dispatcher>): void {
+    if (this.#draining || this.#strangers >= limits.strangers) {
+      send(socket, 'federation:error', {
+        code: 'overloaded',
+        message: 'too many connections prove nothing; come back later',
+      });
+      socket.disconnect(true);
+      return;
+    }
+    this.#strangers++;
+    const client = new PoolClient(socket, this);
+    socket.data.client = client;
+    const late = this.#hub.kernel.after(limits.strangerMs, () => {
+      if (!client.session) socket.disconnect(true);
+    });
+    socket.onAny((name: string, ...args: unknown[]) => dispatch(client, name, args));
+    socket.on('error', () => {}); // Socket.IO throws it at the process otherwise
+    socket.on('disconnect', (cause) => {
+      late();
+      this.#forget(socket, cause);
+    });
+    send(socket, 'federation:connected', { protocol_version: PROTOCOL_VERSION, federation_id: this.#hub.federationId });
+  }
+
+  #forget(socket: PoolSocket, cause: string): void {
+    const { session: ended } = socket.data.client;
+    if (!ended) {
+      this.#strangers--;
+      return;
+    }
+    if (this.#nodes.get(ended.nodeId) !== socket) return; // a stale goodbye: a newer socket is live
+    this.#nodes.delete(ended.nodeId);
+    if (!this.#draining) void this.#end(ended, cause);
+  }
+
+  async #end({ nodeId, sessionId }: SocketSession, cause: string): Promise<void> {
+    const command = { nodeId, sessionId, cause };
+    const { executor, kernel } = this.#hub;
+    await executor
+      .execute(sessionStream(nodeId), session, end, command, { actor: `node:${nodeId}` })
+      .catch((error: Fault) =>
+        kernel.log.warn({ err: error, nodeId }, 'the end of a session was not written; the next session takes over'),
+      );
+  }
+
+  /** A reader that does not keep up is let go before it costs the others memory. */
+  #dropSlow(): void {
+    for (const socket of this.#nodes.values()) {
+      const { writeBuffer } = socket.conn as unknown as { writeBuffer: unknown[] }; // Engine.IO's queue of this connection; not in its types
+      if (writeBuffer.length > limits.unsent) socket.disconnect(true);
+    }
+  }
+
+  #letAllGo(reason: 'draining' | 'cut_off', retryMs: number): void {
+    for (const socket of this.#nodes.values()) {
+      const retry_after_ms = Math.round(retryMs * (0.5 + this.#hub.kernel.random()));
+      send(socket, 'federation:degraded', { reason, retry_after_ms });
+      if (reason === 'cut_off') this.#hub.kernel.after(100, () => socket.disconnect(true));
+    }
+  }
+}
+
+/** One connection. */
+export class PoolClient implements Client {
+  readonly socket: PoolSocket;
+  readonly address: string;
+  readonly #pool: Pool;
+  session: SocketSession | undefined;
+  underWay = 0;
+  resuming = false;
+
+  constructor(socket: PoolSocket, pool: Pool) {
+    this.socket = socket;
+    this.address = socket.handshake.address;
+    this.#pool = pool;
+  }
+
+  bind(session: SocketSession): number {
+    return this.#pool.bind(this.socket, session);
+  }
+}
+
+function send<N extends HubPacketName>(socket: PoolSocket, name: N, packet: HubPacket<N>): void {
+  socket.emit(name, packet);
+}

