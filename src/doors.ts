@@ -5,11 +5,12 @@
  * The HTTP server is part of the frame, so that it can say "not ready" when the service behind it is not there.
  */
 import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Config } from './config.ts';
-import { codes, type Refusal, refuse } from './errors.ts';
+import { type Code, codes, type Refusal, refuse } from './errors.ts';
 import type { NodeRole } from './events/node.ts';
 import type { Kernel } from './kernel.ts';
 
@@ -59,6 +60,11 @@ export class Slot<Guard> {
   }
 }
 
+/** How long a request may take to come, milliseconds; looked at each second, where Node itself would look twice a minute. */
+const limits = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000 };
+/** Connections of all kinds; sockets have a bound of their own, below this. */
+const mostConnections = 24_000;
+
 export class Doors {
   readonly identity = new Slot<IdentityGuard>('identity');
   readonly server: Server;
@@ -72,11 +78,15 @@ export class Doors {
       else sayNotReady(response);
     };
     this.server = config.tls
-      ? createTlsServer({ cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) }, handle)
-      : createServer(handle);
-    this.server.headersTimeout = 10_000;
-    this.server.requestTimeout = 30_000;
+      ? createTlsServer(
+          { ...limits, cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) },
+          handle,
+        )
+      : createServer(limits, handle);
     this.server.maxHeadersCount = 100;
+    this.server.maxConnections = mostConnections;
+    this.server.on('checkExpectation', handle); // an Expect header is no reason to refuse without a word
+    this.server.on('clientError', answerUnreadable);
   }
 
   /** Gives HTTP requests to a handler; what is returned takes it away again. */
@@ -110,7 +120,25 @@ export class Doors {
 }
 
 function sayNotReady(response: ServerResponse): void {
-  const { status, title } = codes.not_ready;
-  response.writeHead(status, { 'content-type': 'application/problem+json', 'retry-after': '1' });
-  response.end(JSON.stringify({ type: 'about:blank', title, status, code: 'not_ready' }));
+  response.writeHead(codes.not_ready.status, { 'content-type': 'application/problem+json', 'retry-after': '1' });
+  response.end(problem('not_ready'));
+}
+
+/** What came is no HTTP, or came too slowly: an answer while there is someone to answer, then the connection is cut. */
+function answerUnreadable(error: Error & { code?: string }, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
+  const code: Code = error.code === 'HPE_HEADER_OVERFLOW' ? 'payload_too_large' : 'invalid_input';
+  const { status } = codes[code];
+  const body = problem(code);
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    'content-type: application/problem+json',
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`, () => socket.destroy());
+}
+
+function problem(code: Code): string {
+  return JSON.stringify({ type: 'about:blank', title: codes[code].title, status: codes[code].status, code });
 }

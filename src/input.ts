@@ -33,6 +33,7 @@ export function beyondLimits(value: unknown): string | undefined {
     if (depth > deepest) return `nested deeper than ${deepest}`;
     const below: object[] = [];
     for (const holder of level) {
+      if (ArrayBuffer.isView(holder) || holder instanceof ArrayBuffer) return 'binary attachments are not taken';
       const names = Object.keys(holder);
       keys += names.length;
       if (keys > mostKeys) return `more than ${mostKeys} members`;

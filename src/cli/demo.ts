@@ -1,4 +1,151 @@
-/** `fedhub demo`: placeholder until the SDK is in the tree. */
+/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, one is killed and comes back. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { readConfig } from '../config.ts';
+import { createKernel } from '../kernel.ts';
+import { type RunningHub, startHub } from '../main.ts';
+import { HubClient } from './hub-client.ts';
 import type { Output } from './output.ts';
 
-export async function demo(_output: Output, _seconds: number): Promise<void> {}
+const names = ['ada', 'barbara', 'claude', 'dorothy', 'edsger'];
+const victim = 'claude';
+/** Scaled down from 15 s and 90 s, so that a death can be watched. */
+const pace = { FEDERATION_HEARTBEAT_SECONDS: '1', FEDERATION_SILENCE_SECONDS: '6' };
+
+interface Shown {
+  readonly node_id: string;
+  readonly status: string;
+  readonly suspicion: { readonly phi: number } | null;
+  readonly reading: { readonly resources?: { readonly cpu_percent?: number } } | null;
+}
+
+/** Runs the story; ends when it is told, after `seconds`, or at Ctrl-C. */
+export async function demo(output: Output, seconds: number): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'fedhub-demo-'));
+  const stopping = new AbortController();
+  const stop = () => stopping.abort();
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+  const late = setTimeout(stop, seconds * 1000);
+  const nodes = new Map<string, ChildProcess>();
+  let hub: RunningHub | undefined;
+  try {
+    const config = readConfig({ PORT: '0', FEDERATION_DATA_DIR: join(folder, 'data'), ...pace });
+    hub = await startHub(config, createKernel({ logLevel: 'silent' }));
+    output.value({ hub: hub.url }, `hub on ${hub.url}, log in ${folder}`);
+    await tell(new Story(hub, folder, output, nodes, stopping.signal));
+  } catch (error) {
+    if (!stopping.signal.aborted) throw error;
+  } finally {
+    clearTimeout(late);
+    process.removeListener('SIGINT', stop);
+    process.removeListener('SIGTERM', stop);
+    for (const node of nodes.values()) node.kill('SIGKILL');
+    await hub?.stop();
+    await rm(folder, { recursive: true, force: true });
+    output.say('the hub is stopped and its files are gone');
+  }
+}
+
+async function tell(story: Story): Promise<void> {
+  for (const name of names) {
+    story.start(name);
+    await story.until(name, 'online');
+  }
+  story.say(`all five prove their keys and send a heartbeat each second`);
+  await story.wait(7_000);
+  story.say(`${victim} is killed without a word (SIGKILL)`);
+  story.kill(victim);
+  await story.until(victim, 'offline');
+  story.say(`the hub holds it for lost, by the rhythm it had shown`);
+  await story.wait(2_000);
+  story.say(`${victim} starts again, with the same key`);
+  story.start(victim);
+  await story.until(victim, 'online');
+  await story.wait(2_000);
+  const { views } = await story.status();
+  story.say(`that is all: ${views.head} events in the log, and every line above was read from it`);
+}
+
+class Story {
+  readonly #client: HubClient;
+  readonly #url: string;
+  readonly #folder: string;
+  readonly #output: Output;
+  readonly #nodes: Map<string, ChildProcess>;
+  readonly #signal: AbortSignal;
+  readonly #seen = new Map<string, string>();
+  #drawn = 0;
+
+  constructor(hub: RunningHub, folder: string, output: Output, nodes: Map<string, ChildProcess>, signal: AbortSignal) {
+    this.#url = hub.url;
+    this.#client = new HubClient(hub.url, hub.adminToken);
+    this.#folder = folder;
+    this.#output = output;
+    this.#nodes = nodes;
+    this.#signal = signal;
+  }
+
+  start(name: string): void {
+    const module = new URL(`./demo-node${import.meta.url.slice(-3)}`, import.meta.url);
+    this.#nodes.set(name, fork(module, [this.#url, name, join(this.#folder, `${name}.json`)], { stdio: 'ignore' }));
+  }
+
+  kill(name: string): void {
+    this.#nodes.get(name)?.kill('SIGKILL');
+  }
+
+  say(line: string): void {
+    this.#erase();
+    this.#output.value({ at: performance.now(), say: line }, `· ${line}`);
+  }
+
+  status(): Promise<{ views: { head: number } }> {
+    return this.#client.get('/status');
+  }
+
+  /** Looks until a node has a status. */
+  async until(name: string, status: string): Promise<void> {
+    while (this.#seen.get(name) !== status) await this.#look();
+  }
+
+  async wait(ms: number): Promise<void> {
+    const end = performance.now() + ms;
+    while (performance.now() < end) await this.#look();
+  }
+
+  async #look(): Promise<void> {
+    this.#signal.throwIfAborted();
+    const { nodes } = await this.#client.get<{ nodes: Shown[] }>('/nodes');
+    for (const { node_id, status } of nodes) {
+      const before = this.#seen.get(node_id);
+      if (before === status) continue;
+      this.#seen.set(node_id, status);
+      this.#erase();
+      this.#output.value({ node_id, status, before }, `  ${node_id} ${before ? `was ${before}, ` : ''}is ${status}`);
+    }
+    this.#draw(nodes);
+    await sleep(250, undefined, { signal: this.#signal });
+  }
+
+  /** The table below the lines, on a terminal only. */
+  #draw(nodes: readonly Shown[]): void {
+    if (this.#output.json || !process.stdout.isTTY) return;
+    this.#erase();
+    const lines = nodes.map(({ node_id, status, suspicion, reading }) => {
+      const phi = Math.min(suspicion?.phi ?? 0, 20);
+      const cpu = reading?.resources?.cpu_percent;
+      return `    ${node_id.padEnd(9)} ${status.padEnd(8)} doubt ${'▮'.repeat(phi).padEnd(20, '·')} cpu ${cpu === undefined ? '-' : `${cpu} %`}`;
+    });
+    process.stdout.write(`${lines.join('\n')}\n`);
+    this.#drawn = lines.length;
+  }
+
+  #erase(): void {
+    if (this.#drawn > 0) process.stdout.write(`\x1b[${this.#drawn}A\x1b[J`);
+    this.#drawn = 0;
+  }
+}

@@ -33,7 +33,7 @@ program
 program
   .command('demo')
   .description('a hub and five nodes in this terminal: they join, one dies and comes back')
-  .option('--seconds <n>', 'how long it runs', positive, 30)
+  .option('--seconds <n>', 'how long it may take', positive, 60)
   .action((options: { seconds: number }) => demo(output(), options.seconds));
 
 program

@@ -29,11 +29,8 @@ export class Feed {
   /** A session began at `start`. Gives the position to resume from, or undefined when nothing was missed. */
   begin(start: number): number | undefined {
     this.#held = undefined;
-    // A log that is shorter than what was seen is another log, or was restored: there is nothing to resume in it.
-    if (this.#seen === undefined || this.#seen >= start) {
-      this.#seen = start;
-      return undefined;
-    }
+    this.#seen ??= start;
+    if (this.#seen >= start) return undefined; // a replica that lags behind the one before pushes again what was seen
     this.#start = start;
     this.#held = [];
     return this.#seen;
@@ -46,6 +43,11 @@ export class Feed {
     else if (!this.#held || position <= this.#start) this.#pass(position, packet);
     else if (this.#held.push({ position, packet }) > heldMax) return false;
     return true;
+  }
+
+  /** The log ends at `position`, before what was seen: it was restored from a backup. Everything after counts as new. */
+  rewind(position: number): void {
+    this.#seen = position;
   }
 
   /** What was missed is in. */

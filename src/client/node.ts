@@ -11,6 +11,7 @@ import { type NodeClock, processClock } from './clock.ts';
 import { type AnyHubPacket, Connection, HubRefusal, HubUnreachable } from './connection.ts';
 import { Feed } from './feed.ts';
 import { type NodeKey, openKeyFile } from './key-file.ts';
+import { backoffMaxMs, isFinal, retryInMs } from './retry.ts';
 import { type Registered, register, Session } from './session.ts';
 
 export type { Reading } from '../events/heartbeat.ts';
@@ -52,27 +53,6 @@ export interface FederationNodeEvents {
   /** Something went wrong; unless the node is closed, it carries on. Without a listener it goes to the logger. */
   error: [Error];
 }
-
-const backoffFirstMs = 500;
-const backoffMaxMs = 30_000;
-/** The longest a hub can send the node away for. */
-const retryAfterMaxMs = 5 * 60_000;
-
-/** Refusals that the same registration would meet again. */
-const final: ReadonlySet<string> = new Set([
-  'invalid_input',
-  'payload_too_large',
-  'key_invalid',
-  'key_taken',
-  'node_id_taken',
-  'node_removed',
-  'protocol_unsupported',
-  'forbidden',
-  'approval_required',
-  'invite_required',
-  'session_superseded',
-  'signature_invalid',
-]);
 
 interface End {
   readonly reason: string;
@@ -167,14 +147,14 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     while (!this.#closed) {
       const lived = this.#clock.monotonicMs();
       const end = await this.#live(identity).catch((error: Error): End => endOf(error));
-      if (end.error instanceof HubRefusal && final.has(end.error.code)) this.#stop(end.reason, end.error);
+      if (isFinal(end.error)) this.#stop(end.reason, end.error);
       this.#drop();
       if (this.#closed) return;
       if (this.#clock.monotonicMs() - lived > backoffMaxMs) failures = 0; // that one worked
-      const retryInMs = this.#retryInMs(failures++, end.retryAfterMs);
-      this.#options.logger?.info({ reason: end.reason, retryInMs }, 'no session with the hub; trying again');
-      this.#tell('disconnected', { reason: end.reason, retryInMs });
-      await this.#wait(retryInMs);
+      const waitMs = retryInMs(failures++, end.retryAfterMs, this.#clock.random());
+      this.#options.logger?.info({ reason: end.reason, waitMs }, 'no session with the hub; trying again');
+      this.#tell('disconnected', { reason: end.reason, retryInMs: waitMs });
+      await this.#wait(waitMs);
     }
   }
 
@@ -193,14 +173,15 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     if (this.#closed) return { reason: 'closed' };
     const registered = await register(connection, identity);
     if (this.#closed) return { reason: 'closed' };
-    const onBroken = (error: Error) => interrupt(endOf(error));
     const parts = {
       nodeId,
       connection,
       clock: this.#clock,
       reading,
-      onBroken,
+      onBroken: (error: Error) => interrupt(endOf(error)),
       onTrouble: (error: Error) => this.#trouble(error),
+      seen: () => this.#feed.position,
+      onRestored: (position: number) => this.#restored(position),
     };
     this.#session = new Session(parts, registered);
     await this.#resume(connection, registered.position);
@@ -222,6 +203,13 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       this.#trouble(error);
     }
     this.#feed.finish();
+  }
+
+  #restored(position: number): void {
+    this.#feed.rewind(position);
+    this.#trouble(
+      new Error(`the hub's log was restored: what it held after ${position} is gone, and positions go on from there`),
+    );
   }
 
   #take(packet: AnyHubPacket, interrupt: (end: End) => void): void {
@@ -257,13 +245,6 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       case 'federation:error':
         this.#trouble(new HubRefusal(packet.code, packet.message));
     }
-  }
-
-  /** Full jitter, so that the nodes of a hub that restarted do not all come back at once. */
-  #retryInMs(failures: number, retryAfterMs = 0): number {
-    const after = Math.min(retryAfterMs, retryAfterMaxMs);
-    const spread = Math.max(after, Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(failures, 16)));
-    return Math.round(after + spread * this.#clock.random());
   }
 
   #wait(ms: number): Promise<void> {

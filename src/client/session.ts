@@ -46,6 +46,10 @@ export interface SessionParts {
   readonly reading: () => Reading;
   /** The hub refused a heartbeat or could not be asked, but the session goes on. */
   onTrouble(error: Error): void;
+  /** Position of the newest event that this node was told of. */
+  seen(): number | undefined;
+  /** A heartbeat was written at `position`, before what was seen when it was sent: the log is not the one it was. */
+  onRestored(position: number): void;
   /** The session is of no more use. */
   onBroken(error: Error): void;
 }
@@ -88,7 +92,10 @@ export class Session {
   async #heartbeat(): Promise<void> {
     const { connection, nodeId } = this.#parts;
     try {
-      await connection.ask('federation:heartbeat', { node_id: nodeId, ...this.#reading() }, this.#answerTimeoutMs());
+      const heartbeat = { node_id: nodeId, ...this.#reading() };
+      const seen = this.#parts.seen() ?? 0; // before it is sent: what is pushed meanwhile may lie after it
+      const { position } = await connection.ask('federation:heartbeat', heartbeat, this.#answerTimeoutMs());
+      if (!this.#stopped && position < seen) this.#parts.onRestored(position);
       this.#missed = 0;
     } catch (error) {
       if (this.#stopped) return;

@@ -81,7 +81,7 @@ interface Loaded {
 }
 
 /** How often a decision is made again after a conflict, before the caller is told. */
-const attempts = 6;
+const attempts = 10;
 const cachedStreams = 50_000;
 const pageEvents = 1_000;
 

@@ -15,7 +15,7 @@ export function connect(url: string, kernel: Kernel, most: number, timeoutMs: nu
     lock_timeout: Math.ceil(timeoutMs * 0.5),
     query_timeout: timeoutMs,
   });
-  pool.on('error', (error) => kernel.log.warn({ err: error }, 'an idle connection to the log was lost'));
+  pool.on('error', (error) => kernel.log.warn(reasonOf(error), 'an idle connection to the log was lost'));
   return pool;
 }
 
@@ -61,7 +61,7 @@ export function listen(url: string, kernel: Kernel, channel: string, timeoutMs: 
       lost = true;
       void fresh.end().catch(() => {}); // it is gone already; what is left of it goes too
       if (closed) return;
-      kernel.log.warn({ err: error }, 'the connection that listens to the log was lost; it is made again');
+      kernel.log.warn(reasonOf(error), 'the connection that listens to the log was lost; it is made again');
       cancel = kernel.after(Math.min(5_000, 100 * 2 ** Math.min(failures++, 6)) * (0.5 + kernel.random() / 2), start);
     };
     fresh.on('error', lose);
@@ -103,6 +103,11 @@ export function rethrowWrite(error: unknown): never {
 /** Data exceptions, integrity violations, and limits of a row or an index entry. */
 const ofData = /^(22|23|54)/;
 const diskFull = '53100';
+
+/** What is logged of it: the error itself may carry the whole client, with how it was connected. */
+function reasonOf(error: Error | undefined): { reason: string } {
+  return { reason: error?.message ?? 'the server closed it' };
+}
 
 /** Reading changes nothing, so that what failed with its connection may be done again. */
 export function mayReadAgain(error: unknown): boolean {

@@ -72,8 +72,8 @@ CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON federation_l
 `;
 
 /**
- * Makes partitions until one is there for the position after `upto`: always one ahead of what is written. A table is made
- * and then attached, because that lets readers go on, where CREATE … PARTITION OF waits for them and holds up the rest.
+ * Makes partitions until every position to `upto` has one. A table is made and then attached, because that lets readers go
+ * on, where CREATE … PARTITION OF waits for them and holds up the rest.
  */
 const makeSegmentsFunction = `
 CREATE FUNCTION federation_make_segments(upto bigint, made bigint, size bigint) RETURNS void
@@ -81,7 +81,7 @@ LANGUAGE plpgsql VOLATILE SET search_path FROM CURRENT AS $$
 DECLARE
   segment text;
 BEGIN
-  WHILE made <= upto LOOP
+  WHILE made < upto LOOP
     segment := format('federation_log_transient_%s', made + 1);
     EXECUTE format('CREATE TABLE %I (LIKE federation_log_transient INCLUDING ALL)', segment);
     EXECUTE format('CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE OR TRUNCATE ON %I
@@ -92,7 +92,7 @@ BEGIN
   END LOOP;
   UPDATE federation_log_head SET made_through = made;
 END $$;
-SELECT federation_make_segments(0, 0, segment_size) FROM federation_log_head;
+SELECT federation_make_segments(2 * segment_size, 0, segment_size) FROM federation_log_head;
 `;
 
 const dropSegmentFunction = `
@@ -177,8 +177,8 @@ BEGIN
   ) placed;
 
   IF total > 0 THEN
-    IF base + total >= made THEN
-      PERFORM federation_make_segments(base + total, made, size);
+    IF base + total + size > made THEN -- at least a whole one ahead
+      PERFORM federation_make_segments(base + total + size, made, size);
     END IF;
     IF true = ANY (kepts) THEN
       INSERT INTO federation_log (position, stream, revision, id, type, version, time, data, meta)
@@ -228,17 +228,6 @@ BEGIN
 END $$;
 `;
 
-/** All of the log, for a database that has none. `id` is a UUID, `segmentSize` a whole number: neither needs quoting. */
-export function createLog(id: string, segmentSize: number): string {
-  const made = definition.replace('$id', () => id).replace('$size', () => String(segmentSize));
-  return [made, makeSegmentsFunction, dropSegmentFunction, appendFunction].join('\n');
-}
-
-export const append = prepared(
-  'append',
-  `SELECT * FROM federation_append(${Array.from({ length: 16 }, (_, at) => `$${at + 1}`).join(', ')})`,
-);
-
 /** Positions of the log that one filtered page looks through at most. */
 export const positionsLooked = 10_000;
 
@@ -252,32 +241,54 @@ function merged(columnsOfKept: string, columnsOfTransient: string, where: string
     ORDER BY position LIMIT ${limit}`;
 }
 
-/** Events after $1, at most $2, with the head of the same snapshot in each row; one row of nulls when there is none. */
-export const readAll = prepared(
-  'read_all',
-  `
-  SELECT h.head, e.* FROM federation_log_head h
-  LEFT JOIN (${merged(columns, columnsTransient, 'position > $1', '$2')}) e ON true
-  ORDER BY e.position`,
+/**
+ * A page of the log. Each row says in `through` how far was looked unless the page is full; when nothing was found, there is
+ * one row of nulls beside it.
+ *
+ * It is a stable function because then its queries are planned after the snapshot they read by was taken. A plain
+ * query is planned before, so that a partition made in between, with the events in it, would be passed over in silence.
+ */
+const readFunction = `
+CREATE FUNCTION federation_read(after bigint, most integer, wanted text[]) RETURNS TABLE (
+  through bigint, "position" bigint, stream text, revision bigint,
+  id uuid, type text, version integer, "time" text, data text, meta text
+)
+LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT SET enable_seqscan = off SET enable_sort = off
+SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+#variable_conflict use_column
+DECLARE
+  upto bigint;
+BEGIN
+  SELECT head INTO STRICT upto FROM federation_log_head WHERE one;
+  IF wanted IS NULL THEN
+    RETURN QUERY SELECT upto, e.* FROM (VALUES (true)) always
+      LEFT JOIN (${merged(columns, columnsTransient, 'position > after', 'most')}) e ON true
+      ORDER BY e.position;
+    RETURN;
+  END IF;
+  SELECT CASE WHEN count(*) = ${positionsLooked} THEN max(looked.position) ELSE upto END INTO STRICT upto
+    FROM (${merged('position', 'position', 'position > after', String(positionsLooked))}) looked;
+  RETURN QUERY SELECT upto, e.* FROM (VALUES (true)) always
+    LEFT JOIN (${merged(columns, columnsTransient, 'position > after AND position <= upto AND type = ANY (wanted)', 'most')}) e
+      ON true
+    ORDER BY e.position;
+END $$;
+`;
+
+/** All of the log, for a database that has none. `id` is a UUID, `segmentSize` a whole number: neither needs quoting. */
+export function createLog(id: string, segmentSize: number): string {
+  const made = definition.replace('$id', () => id).replace('$size', () => String(segmentSize));
+  return [made, makeSegmentsFunction, dropSegmentFunction, appendFunction, readFunction].join('\n');
+}
+
+export const append = prepared(
+  'append',
+  `SELECT * FROM federation_append(${Array.from({ length: 16 }, (_, at) => `$${at + 1}`).join(', ')})`,
 );
 
-/** As `readAll`, of the types $3; `edge` is the last position looked at, null when that is the head. */
-export const readAllOfTypes = prepared(
-  'read_all_of_types',
-  `
-  WITH edge AS MATERIALIZED (
-    SELECT CASE WHEN count(*) = ${positionsLooked} THEN max(position) END AS position
-    FROM (${merged('position', 'position', 'position > $1', String(positionsLooked))}) looked
-  )
-  SELECT h.head, edge.position AS edge, e.* FROM federation_log_head h CROSS JOIN edge
-  LEFT JOIN (${merged(
-    columns,
-    columnsTransient,
-    'position > $1 AND position <= coalesce((SELECT position FROM edge), 9223372036854775807) AND type = ANY ($3)',
-    '$2',
-  )}) e ON true
-  ORDER BY e.position`,
-);
+/** Events after $1, at most $2, of the types $3 unless null: rows of `federation_read`. */
+export const readAll = prepared('read_all', 'SELECT * FROM federation_read($1, $2, $3)');
 
 export const readStreamKept = prepared(
   'read_stream_kept',

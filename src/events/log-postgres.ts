@@ -114,14 +114,11 @@ class PostgresLog implements EventLog {
   }
 
   async readAll(after: number, limit: number, types?: readonly string[]): Promise<Page> {
-    type Row = (Recorded | { position: null }) & { head: number; edge?: number | null };
-    const rows = types
-      ? await this.#read<Row>(sql.readAllOfTypes, [after, limit, types])
-      : await this.#read<Row>(sql.readAll, [after, limit]);
-    const { head, edge } = rows[0]!;
+    type Row = (Recorded | { position: null }) & { through: number };
+    const rows = await this.#read<Row>(sql.readAll, [after, limit, types ?? null]);
     const events: Recorded[] = [];
     for (const row of rows) if (row.position !== null) events.push(recordedOf(row));
-    const through = events.length === limit ? (events.at(-1)?.position ?? after) : (edge ?? head);
+    const through = events.length < limit ? rows[0]!.through : (events.at(-1)?.position ?? after);
     return { events, through: Math.max(after, through) };
   }
 

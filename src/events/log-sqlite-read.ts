@@ -22,7 +22,7 @@ export class SqliteLogReader {
 
   constructor(file: string) {
     this.#db = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: 1_000 });
-    this.#segmentSize = this.#db.prepare('SELECT segment_size FROM federation_log_about').pluck().get() as number;
+    this.#segmentSize = this.#db.prepare<[], number>('SELECT segment_size FROM federation_log_about').pluck().get()!; // the row is made with the table
     this.#command = this.#db.prepare(
       'SELECT id, body_hash AS bodyHash, reply, time, position FROM federation_commands WHERE id = ?',
     );

@@ -4,7 +4,7 @@ import { SqliteLogReader } from './log-sqlite-read.ts';
 
 export type Reader = Pick<
   SqliteLogReader,
-  'head' | 'readAll' | 'readStream' | 'readSegment' | 'segments' | 'findCommand' | 'close'
+  'readAll' | 'readStream' | 'readSegment' | 'segments' | 'findCommand' | 'close'
 > & {
   /** Once the writer has made the file. */
   open(): void;
@@ -16,7 +16,6 @@ serve({
   open: () => {
     reader = new SqliteLogReader(threadData<{ file: string }>().file);
   },
-  head: () => reader.head(),
   readAll: (after, limit, types) => reader.readAll(after, limit, types),
   readStream: (stream, from, limit) => reader.readStream(stream, from, limit),
   readSegment: (from, after, limit) => reader.readSegment(from, after, limit),

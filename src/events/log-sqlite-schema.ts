@@ -109,7 +109,8 @@ export function segmentsIn(db: Database): number[] {
  */
 export function headOf(db: Database, segments: readonly number[]): number {
   const newest = segments.at(-1);
-  const last = (table: string) => db.prepare(`SELECT coalesce(max(position), 0) FROM ${table}`).pluck().get() as number;
+  const last = (table: string) =>
+    db.prepare<[], number | null>(`SELECT max(position) FROM ${table}`).pluck().get() ?? 0;
   return Math.max(last('federation_log'), newest === undefined ? 0 : last(segmentTable(newest)));
 }
 

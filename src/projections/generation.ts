@@ -6,6 +6,7 @@
  * under; where the generation was claimed under a newer epoch meanwhile, nothing is written and `Fenced` is thrown. So a
  * replica that was paused in mid-batch cannot write over its successor's work.
  */
+import { LRUCache } from 'lru-cache';
 import type { DeadLetter, Row } from './catalog.ts';
 import type { TableSpec } from './define.ts';
 import type { Batch, Ground } from './project.ts';
@@ -39,12 +40,19 @@ export interface Checkpoint {
   readonly rebuild: RebuildNote | null;
 }
 
+const absent = Symbol('no such row');
+
+/** Rows of each table that are kept in memory, those touched last. */
+const cachedRows = 10_000;
+
 export abstract class Generation implements Ground {
   readonly number: number;
   /** The tenure that writes it. */
   readonly epoch: number;
   #checkpoint: Checkpoint;
   #parked: Map<string, DeadLetter>;
+  /** What lies in the tables, or `absent`. True as long as each commit succeeds: nobody else writes here. */
+  readonly #cache = new Map<TableSpec, LRUCache<string, Row | typeof absent>>();
 
   constructor(number: number, epoch: number, checkpoint: Checkpoint, parked: Iterable<DeadLetter>) {
     this.number = number;
@@ -71,6 +79,30 @@ export abstract class Generation implements Ground {
     await this.write(batch, next);
     this.#checkpoint = next;
     for (const [id, letter] of batch.parked) this.#parked.set(id, letter);
+    for (const [table, rows] of batch.changes) {
+      const cache = this.#cacheOf(table);
+      for (const [key, row] of rows) cache.set(key, row ?? absent);
+    }
+  }
+
+  /** The rows that are there, of those asked for. */
+  async load(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>> {
+    const cache = this.#cacheOf(table);
+    const found = new Map<string, Row>();
+    const unknown: string[] = [];
+    for (const key of keys) {
+      const row = cache.get(key);
+      if (row === undefined) unknown.push(key);
+      else if (row !== absent) found.set(key, row);
+    }
+    if (unknown.length === 0) return found;
+    const fetched = await this.fetch(table, unknown);
+    for (const key of unknown) {
+      const row = fetched.get(key);
+      if (row) found.set(key, row);
+      cache.set(key, row ?? absent);
+    }
+    return found;
   }
 
   /** Remembers where its rebuild stands. Throws `Fenced`. */
@@ -81,11 +113,20 @@ export abstract class Generation implements Ground {
     );
   }
 
-  abstract load(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>>;
   /** SHA-256 over all rows of all views as of one moment, hex; written to meanwhile or not. */
   abstract digest(): Promise<string>;
   abstract close(): Promise<void>;
+  protected abstract fetch(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>>;
   protected abstract write(batch: Batch, checkpoint: Checkpoint): Promise<void>;
+
+  #cacheOf(table: TableSpec): LRUCache<string, Row | typeof absent> {
+    let cache = this.#cache.get(table);
+    if (!cache) {
+      cache = new LRUCache({ max: cachedRows });
+      this.#cache.set(table, cache);
+    }
+    return cache;
+  }
 }
 
 /** Where generations lie. One of them serves. */

@@ -37,50 +37,71 @@ export async function foldPage(
   ground: Ground,
   context: FoldContext,
 ): Promise<Batch> {
+  const { byView, rebuildRequests } = readPage(page, views);
   const parked = new Map<string, DeadLetter>();
-  const read = readPage(page, views);
   const changes = new Map<TableSpec, Map<string, Row | null>>();
-  await Promise.all(
-    views.map(async (view) => {
-      const touched = await foldView(view, read, ground, parked, context);
-      if (touched.size > 0) changes.set(view.table, touched);
-    }),
-  );
-  const requests = read.filter(({ event }) => event?.type === 'views.rebuild-requested').map(({ event }) => event);
-  return {
-    through: page.through,
-    events: page.events.length,
-    changes,
-    parked,
-    rebuildRequests: requests as LogEvent<'views.rebuild-requested'>[], // filtered by that type above
-  };
+  for (const [view, read] of byView) {
+    const touched = await foldView(view, read, ground, parked, context);
+    if (touched.size > 0) changes.set(view.table, touched);
+  }
+  return { through: page.through, events: page.events.length, changes, parked, rebuildRequests };
 }
 
 interface Read {
   readonly recorded: Recorded;
-  readonly event?: LogEvent;
-  /** Why it could not be read. */
-  readonly failure?: unknown;
+  /** Undefined when its data could not be read. */
+  readonly event: LogEvent | undefined;
+  /** Why not. */
+  readonly failure: unknown;
 }
 
-/** Decodes what any view handles. The rest is only checked for being known. */
-function readPage(page: Page, views: readonly AnyProjection[]): Read[] {
-  const wanted = new Set<string>(['views.rebuild-requested', ...views.flatMap((view) => Object.keys(view.on))]);
-  const read: Read[] = [];
+/** Decodes what any view handles, once, and deals it out to the views. The rest is only checked for being known. */
+function readPage(page: Page, views: readonly AnyProjection[]) {
+  const routes = routesOf(views);
+  const byView = new Map<AnyProjection, Read[]>();
+  const rebuildRequests: LogEvent<'views.rebuild-requested'>[] = [];
   for (const recorded of page.events) {
-    if (!wanted.has(recorded.type)) {
-      const spec = catalog[recorded.type as EventType]; // undefined for a type not known here
-      if (spec === undefined || recorded.version > spec.version) throw new NewerEvent(recorded);
+    const wanting = routes.get(recorded.type);
+    if (!wanting && recorded.type !== 'views.rebuild-requested') {
+      refuseNewer(recorded);
       continue;
     }
-    try {
-      read.push({ recorded, event: decode(recorded) });
-    } catch (failure) {
-      if (failure instanceof NewerEvent) throw failure;
-      read.push({ recorded, failure });
+    const read = readEvent(recorded);
+    if (read.event?.type === 'views.rebuild-requested') rebuildRequests.push(read.event);
+    for (const view of wanting ?? []) {
+      const mine = byView.get(view);
+      if (mine) mine.push(read);
+      else byView.set(view, [read]);
     }
   }
-  return read;
+  return { byView, rebuildRequests };
+}
+
+function readEvent(recorded: Recorded): Read {
+  try {
+    return { recorded, event: decode(recorded), failure: undefined };
+  } catch (failure) {
+    if (failure instanceof NewerEvent) throw failure;
+    return { recorded, event: undefined, failure };
+  }
+}
+
+function refuseNewer(recorded: Recorded): void {
+  const spec = catalog[recorded.type as EventType]; // undefined for a type that is not known here
+  if (spec === undefined || recorded.version > spec.version) throw new NewerEvent(recorded);
+}
+
+const knownRoutes = new WeakMap<readonly AnyProjection[], ReadonlyMap<string, readonly AnyProjection[]>>();
+
+/** Which views handle which type. */
+function routesOf(views: readonly AnyProjection[]): ReadonlyMap<string, readonly AnyProjection[]> {
+  let routes = knownRoutes.get(views);
+  if (!routes) {
+    const types = new Set(views.flatMap((view) => Object.keys(view.on)));
+    routes = new Map(Array.from(types, (type) => [type, views.filter((view) => type in view.on)]));
+    knownRoutes.set(views, routes);
+  }
+  return routes;
 }
 
 async function foldView(
@@ -90,45 +111,49 @@ async function foldView(
   parked: Map<string, DeadLetter>,
   context: FoldContext,
 ): Promise<Map<string, Row | null>> {
-  const mine: { read: Read; key: string | undefined; failure: unknown }[] = [];
-  const keys = new Set<string>();
-  for (const each of read) {
-    const handler = view.on[each.recorded.type as EventType]; // a type that no handler lists gives undefined
-    if (!handler) continue;
-    let key: string | undefined;
-    let failure = each.failure;
-    try {
-      if (each.event) {
-        key = fittingText(handler.key(each.event, context));
-        keys.add(key);
-      }
-    } catch (error) {
-      failure = error;
-    }
-    mine.push({ read: each, key, failure });
-  }
-  if (mine.length === 0) return new Map();
-  const rows = new Map<string, Row | null>(keys.size > 0 ? await ground.load(view.table, [...keys]) : []);
+  const keys = read.map((each) => keyOf(view, each, context));
+  const wanted = new Set(keys.filter((key) => typeof key === 'string'));
+  const rows = new Map(wanted.size > 0 ? await ground.load(view.table, [...wanted]) : []);
   const touched = new Map<string, Row | null>();
-  for (const { read: each, key, failure } of mine) {
-    const id = deadLetterId(view, each.recorded.stream);
-    const known = parked.get(id) ?? ground.parked.get(id);
-    if (known) {
-      parked.set(id, { ...known, events: known.events + 1, last_position: each.recorded.position });
-      continue;
-    }
+  for (const [at, { recorded, event }] of read.entries()) {
+    const key = keys[at]!;
+    const before = typeof key === 'string' ? rows.get(key) : undefined;
+    if (wasParked(view, recorded, ground, parked)) continue;
     try {
-      if (each.event === undefined || key === undefined) throw failure;
-      const before = rows.get(key) ?? undefined;
-      const after = foldOne(view, key, before, each.event, context);
+      if (event === undefined || typeof key !== 'string') throw key;
+      const after = foldOne(view, key, before, event, context);
       if (after === before) continue;
-      rows.set(key, after ?? null);
+      if (after) rows.set(key, after);
+      else rows.delete(key);
       touched.set(key, after ?? null);
     } catch (error) {
-      parked.set(id, deadLetter(view, each.recorded, error));
+      const letter = deadLetter(view, recorded, error instanceof Unreadable ? error.cause : error);
+      parked.set(letter.id, letter);
     }
   }
   return touched;
+}
+
+/** Why an event has no key: it could not be read, or its key not told. */
+class Unreadable extends Error {}
+
+function keyOf(view: AnyProjection, { event, failure }: Read, context: FoldContext): string | Unreadable {
+  try {
+    if (event === undefined) throw failure;
+    return fittingText(view.on[event.type]!.key(event, context));
+  } catch (cause) {
+    return new Unreadable('no key', { cause });
+  }
+}
+
+/** Counts an event whose stream is parked already. */
+function wasParked(view: AnyProjection, recorded: Recorded, ground: Ground, parked: Map<string, DeadLetter>): boolean {
+  if (parked.size === 0 && ground.parked.size === 0) return false;
+  const id = deadLetterId(view, recorded.stream);
+  const known = parked.get(id) ?? ground.parked.get(id);
+  if (!known) return false;
+  parked.set(id, { ...known, events: known.events + 1, last_position: recorded.position });
+  return true;
 }
 
 /** One event over one row: the row as it will be, undefined when there is none. The same row means nothing changed. */
@@ -142,7 +167,7 @@ export function foldOne(
   const after = view.on[event.type]!.fold(before, event, context);
   if (after === null) return undefined;
   if (after === undefined || after === before) return before;
-  const row = fitting(view.table, after);
+  const row = fitting(view.table, after, before);
   if (row[view.table.key] !== key)
     throw new TypeError(`the fold of ${event.type} answered another row than its key names`);
   return row;

@@ -45,13 +45,13 @@ export function columnNames(table: TableSpec): readonly string[] {
 
 /**
  * The row as both databases will hold it: U+0000 and lone surrogates in text become U+FFFD. The same row when nothing had
- * to change. Throws when a value does not fit its column.
+ * to change. Throws when a value does not fit its column. What `before` has too was looked at before.
  */
-export function fitting(table: TableSpec, row: Row): Row {
+export function fitting(table: TableSpec, row: Row, before: Row | undefined): Row {
   let fitted = row;
   for (const { name, type, nullable, indexed } of shapeOf(table).columns) {
     const value = row[name];
-    if (value === null && nullable) continue;
+    if ((value === null && nullable) || (before !== undefined && value === before[name])) continue;
     if (type === 'text' && typeof value === 'string') {
       const text = fittingText(value);
       if (text !== value) fitted = { ...fitted, [name]: text };

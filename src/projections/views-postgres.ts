@@ -189,7 +189,13 @@ class PostgresGeneration extends Generation {
     this.#schema = schemaOf(number);
   }
 
-  async load(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>> {
+  digest(): Promise<string> {
+    return digestOfSchema(this.#pool, this.number, this.#views);
+  }
+
+  async close(): Promise<void> {}
+
+  protected async fetch(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>> {
     const { rows } = await this.#pool.query<Row>({
       name: `load-${this.#schema}-${table.name}`,
       text: `SELECT * FROM ${this.#schema}.${table.name} WHERE ${table.key} = ANY($1::text[])`,
@@ -198,12 +204,6 @@ class PostgresGeneration extends Generation {
     // keys are text
     return new Map(rows.map((stored) => [stored[table.key] as string, fromStored(table, stored)]));
   }
-
-  digest(): Promise<string> {
-    return digestOfSchema(this.#pool, this.number, this.#views);
-  }
-
-  async close(): Promise<void> {}
 
   protected async write(batch: Batch, next: Checkpoint): Promise<void> {
     await inTransaction(this.#pool, async (client) => {

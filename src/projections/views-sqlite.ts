@@ -166,16 +166,6 @@ class SqliteGeneration extends Generation {
     this.#onClose = onClose;
   }
 
-  async load(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>> {
-    const one = this.#statement(`SELECT * FROM ${table.name} WHERE ${table.key} = ?`);
-    const rows = new Map<string, Row>();
-    for (const key of keys) {
-      const stored = one.get(key);
-      if (stored) rows.set(key, fromStored(table, stored as Row)); // a row of `SELECT *`, by column
-    }
-    return rows;
-  }
-
   digest(): Promise<string> {
     return digestOfFile(this.#db.name, this.#views);
   }
@@ -183,6 +173,16 @@ class SqliteGeneration extends Generation {
   async close(): Promise<void> {
     this.#onClose();
     this.#db.close();
+  }
+
+  protected async fetch(table: TableSpec, keys: readonly string[]): Promise<ReadonlyMap<string, Row>> {
+    const one = this.#statement(`SELECT * FROM ${table.name} WHERE ${table.key} = ?`);
+    const rows = new Map<string, Row>();
+    for (const key of keys) {
+      const stored = one.get(key);
+      if (stored) rows.set(key, fromStored(table, stored as Row)); // a row of `SELECT *`, by column
+    }
+    return rows;
   }
 
   protected async write(batch: Batch, next: Checkpoint): Promise<void> {

@@ -14,8 +14,10 @@ import {
 } from '../protocol.ts';
 import { nodeRegistry } from './node-registry.ts';
 import { service } from './service.ts';
+import { type Connection, drained, dropIfSlow } from './websocket-pool/backlog.ts';
 import { dispatcher, type Handlers } from './websocket-pool/dispatch.ts';
-import { pushEvents, replay } from './websocket-pool/pushes.ts';
+import { limits } from './websocket-pool/limits.ts';
+import { pushEvents, type Receiver, replay } from './websocket-pool/pushes.ts';
 
 /** The live session of a socket. */
 export interface SocketSession {
@@ -53,20 +55,6 @@ export type PoolServer = Server<DefaultEventsMap, DefaultEventsMap, DefaultEvent
 /** Room of the nodes that hear what happens in the federation. */
 export const membersRoom = 'members';
 
-/** Bounds of this door. */
-export const limits = {
-  connections: 20_000,
-  /** Connections that proved nothing yet. */
-  strangers: 2_000,
-  /** How long a stranger may take to prove itself. */
-  strangerMs: 30_000,
-  packetBytes: 256 * 1024,
-  /** Packets of one connection under way at once. */
-  underWay: 256,
-  /** Packets waiting to be sent to one connection; a slower reader is let go. */
-  unsent: 2_000,
-} as const;
-
 export const websocketPool = service({
   name: 'websocket-pool',
   tier: 'P0',
@@ -80,8 +68,8 @@ export const websocketPool = service({
       maxHttpBufferSize: limits.packetBytes,
       connectTimeout: 10_000,
       allowRequest: (_request, answer) => {
-        const full = io.engine.clientsCount >= limits.connections;
-        answer(full ? 'full' : hub.readiness.refusal()?.detail, !full && !hub.readiness.refusal());
+        const detail = pool.full() ? 'full' : hub.readiness.refusal()?.detail;
+        answer(detail, detail === undefined);
       },
     });
     const handlers: Handlers = new Map();
@@ -142,14 +130,29 @@ export class Pool {
     return { connections: this.#io.engine.clientsCount, nodes: this.#nodes.size };
   }
 
+  /** Counts those too that never went further than the upgrade. */
+  full(): boolean {
+    const { clientsCount } = this.#io.engine;
+    return clientsCount >= limits.connections || clientsCount - this.#nodes.size >= limits.strangers;
+  }
+
   /** Makes a connection the live one of its node, unless a newer one is there already. */
   bind(socket: PoolSocket, opened: SocketSession): number {
+    if (!socket.connected) {
+      void this.#end(opened, 'gone before it was opened');
+      return this.pushed;
+    }
     const older = this.#nodes.get(opened.nodeId);
     if (older && older.data.client.session!.epoch > opened.epoch) {
       this.revoke(socket, 'superseded');
       return this.pushed;
     }
-    if (!socket.data.client.session) this.#strangers--;
+    const former = socket.data.client.session;
+    if (!former) this.#strangers--;
+    else if (former.nodeId !== opened.nodeId && this.#nodes.get(former.nodeId) === socket) {
+      this.#nodes.delete(former.nodeId); // the connection speaks for one node at a time
+      void this.#end(former, 'became another node');
+    }
     socket.data.client.session = opened;
     this.#nodes.set(opened.nodeId, socket);
     void socket.join(membersRoom);
@@ -179,16 +182,17 @@ export class Pool {
     if (client.resuming) return refuse('conflict', 'a resume is under way on this connection');
     client.resuming = true;
     void client.socket.leave(membersRoom);
-    const met = () => void client.socket.join(membersRoom);
+    const met = () => {
+      if (client.socket.connected && this.#nodes.get(client.session!.nodeId) === client.socket)
+        void client.socket.join(membersRoom);
+    };
+    const receiver: Receiver = {
+      send: (name, packet) => send(client.socket, name, packet),
+      ready: () => drained(client.socket),
+      met,
+    };
     try {
-      const position = await replay(
-        this.#hub.log,
-        after,
-        this,
-        (name, packet) => send(client.socket, name, packet),
-        met,
-      );
-      return { position };
+      return { position: await replay(this.#hub.log, after, this, receiver) };
     } catch (error) {
       met();
       throw error;
@@ -227,7 +231,7 @@ export class Pool {
     const late = this.#hub.kernel.after(limits.strangerMs, () => {
       if (!client.session) socket.disconnect(true);
     });
-    socket.onAny((name: string, ...args: unknown[]) => dispatch(client, name, args));
+    socket.onAny((...came: unknown[]) => dispatch(client, came));
     socket.on('error', () => {}); // Socket.IO throws it at the process otherwise
     socket.on('disconnect', (cause) => {
       late();
@@ -259,10 +263,8 @@ export class Pool {
 
   /** A reader that does not keep up is let go before it costs the others memory. */
   #dropSlow(): void {
-    for (const socket of this.#nodes.values()) {
-      const { writeBuffer } = socket.conn as unknown as { writeBuffer: unknown[] }; // Engine.IO's queue of this connection; not in its types
-      if (writeBuffer.length > limits.unsent) socket.disconnect(true);
-    }
+    const { clients } = this.#io.engine as unknown as { clients: Record<string, unknown> }; // all connections by id; not in the types
+    for (const connection of Object.values(clients)) dropIfSlow(connection as Connection); // what Engine.IO keeps there
   }
 
   #letAllGo(reason: 'draining' | 'cut_off', retryMs: number): void {
@@ -291,6 +293,11 @@ export class PoolClient implements Client {
 
   bind(session: SocketSession): number {
     return this.#pool.bind(this.socket, session);
+  }
+
+  /** False for one that asks on and on and does not read the answers; it is let go. */
+  keepsUp(): boolean {
+    return !dropIfSlow(this.socket.conn as unknown as Connection); // the same object, seen from Engine.IO's side
   }
 }
 

@@ -196,11 +196,14 @@ describe('a node whose connection is lost', () => {
     expect([from, node.position]).toEqual([[4], 10]);
   });
 
-  test('does not ask a hub whose log was restored for what it no longer has', async () => {
-    const peer = await aPeer();
+  test('says so when it finds the log of the hub restored, and goes on from its end', async () => {
+    const peer = await aPeer({ heartbeatMs: 100 });
     const node = await aNode(peer.url, { position: 4000 });
+    const error = once(node, 'error').catch((it: unknown) => [it]);
     await node.connect();
-    expect([namesOf(peer), node.position]).toEqual([['challenge', 'register'], 10]);
+    expect(await error).toMatchObject([{ message: expect.stringContaining('restored') }]);
+    expect(node.position).toBe(10);
+    expect(namesOf(peer)).not.toContain('resume');
   });
 
   test('gives a hub up that leaves two heartbeats unanswered, and comes back', async () => {

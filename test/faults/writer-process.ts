@@ -1,4 +1,4 @@
-/** Starts writer.ts as a process of its own, gathers what was acknowledged to it, and holds a log against that. */
+/** Starts writer.mjs as a process of its own, gathers what was acknowledged to it, and holds a log against that. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -23,9 +23,8 @@ export interface WriterProcess {
 }
 
 export function startWriter(log: string, name: string, appends = Number.POSITIVE_INFINITY): WriterProcess {
-  const loader = new URL('../setup/typescript.mjs', import.meta.url).href;
-  const program = new URL('./writer.ts', import.meta.url).pathname;
-  const child = spawn(process.execPath, ['--import', loader, program, log, name, String(appends)], {
+  const program = new URL('./writer.mjs', import.meta.url).pathname;
+  const child = spawn(process.execPath, [program, log, name, String(appends)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const acknowledged: Acknowledged[] = [];

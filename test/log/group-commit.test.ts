@@ -67,7 +67,8 @@ class ModelLog {
     }
     const revision = this.#revisions.get(stream) ?? -1;
     const meets =
-      expected === 'any' || (expected === 'noStream' ? revision < 0 : expected === 'exists' ? revision >= 0 : expected === revision);
+      expected === 'any' ||
+      (expected === 'noStream' ? revision < 0 : expected === 'exists' ? revision >= 0 : expected === revision);
     if (!meets) return { status: 'conflict', revision };
     for (const event of events) {
       if (this.positions.has(event.id)) this.broken.push(`${event.id} written twice`);
@@ -130,7 +131,12 @@ async function play(plans: readonly Plan[], fates: readonly Fate[]): Promise<{ l
     const events = earlier?.events ?? facts(plan.count);
     const id = kernel.uuid();
     const command = plan.command ? { id, bodyHash: '', reply: null, time: '' } : undefined;
-    const append: Append = { stream: earlier?.stream ?? plan.stream, expected: plan.expected, events, ...(command && { command }) };
+    const append: Append = {
+      stream: earlier?.stream ?? plan.stream,
+      expected: plan.expected,
+      events,
+      ...(command && { command }),
+    };
     if (plan.poison && !earlier) poison.add(events[0]!.id);
     sent.push(append);
     const about = { append, poison: poison.has(events[0]!.id) };
@@ -149,7 +155,8 @@ async function play(plans: readonly Plan[], fates: readonly Fate[]): Promise<{ l
   return { log, outcomes: await Promise.all(outcomes) };
 }
 
-const codeOf = (error: unknown): string => (error instanceof Fault ? error.code : error instanceof Error ? error.name : '');
+const codeOf = (error: unknown): string =>
+  error instanceof Fault ? error.code : error instanceof Error ? error.name : '';
 
 /** Errors that say that nothing was written; after `log_full` that is so, too, but for what an earlier try had written. */
 const untried = new Set(['overloaded', 'TypeError']);
@@ -224,7 +231,9 @@ describe('the batcher', () => {
     const name = stream();
     const first = batcher.append(append()); // held, so that the others gather
     await new Promise(setImmediate);
-    const rest = (['any', 'any', 0, 'any', 'any'] as const).map((expected) => batcher.append({ ...append(name), expected }));
+    const rest = (['any', 'any', 0, 'any', 'any'] as const).map((expected) =>
+      batcher.append({ ...append(name), expected }),
+    );
     release();
     await Promise.all([first, ...rest]);
     const ofStream = flushes.map((flush) => flush.filter((one) => one.stream === name).map((one) => one.expected));

@@ -1,11 +1,12 @@
 /** Proving a key over HTTP: challenge, registration, session and renewal; the keys that sign session tokens. */
 import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
-import { isRefusal } from '../../errors.ts';
+import { type Code, isRefusal } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { clientPackets } from '../../protocol.ts';
 import type { IdentityAuth } from '../identity-auth.ts';
-import { responses, sendProblem } from './http.ts';
+import { responses } from './describe.ts';
+import { sendProblem } from './http.ts';
 
 const { packet: Challenge, ack: ChallengeAck } = clientPackets['federation:challenge'];
 const { packet: Register, ack: RegisterAck } = clientPackets['federation:register'];
@@ -15,38 +16,44 @@ const Registered = Type.Omit(RegisterAck, ['ok']);
 const Renewed = Type.Object({ token: Type.String(), expires_at: Type.String() });
 const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.String())) });
 
+/** What may be wrong with a proof of a key. */
+const proofProblems: readonly Code[] = [
+  'key_invalid',
+  'protocol_unsupported',
+  'nonce_invalid',
+  'nonce_expired',
+  'nonce_used',
+  'signature_invalid',
+  'conflict',
+];
+
 export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAuth): void {
   api.post<{ Body: Static<typeof Challenge> }>(
     '/auth/challenge',
     {
       config: { access: 'anyone' },
       schema: {
+        operationId: 'requestChallenge',
         summary: 'A nonce to sign, good for a minute and one use',
         tags: ['auth'],
         body: Challenge,
-        response: responses(200, Challenged, 'invalid_input'),
+        response: responses(200, Challenged),
       },
     },
     async ({ body }, reply) => reply.send(identity.challenge(body.node_id, body.purpose)),
   );
 
-  const registering = (path: string, purpose: 'register' | 'session', summary: string) =>
+  const registering = (path: string, purpose: 'register' | 'session', summary: string, ...problems: Code[]) =>
     api.post<{ Body: Static<typeof Register> }>(
       path,
       {
         config: { access: 'anyone' },
         schema: {
+          operationId: purpose === 'register' ? 'registerNode' : 'openSession',
           summary,
           tags: [path.slice(1, path.indexOf('/', 1))],
           body: Register,
-          response: responses(
-            200,
-            Registered,
-            'invalid_input',
-            'signature_invalid',
-            'approval_required',
-            'node_id_taken',
-          ),
+          response: responses(200, Registered, ...problems),
         },
       },
       async (request, reply) => {
@@ -56,17 +63,27 @@ export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAut
         return reply.send(answer);
       },
     );
-  registering('/nodes/register', 'register', 'Joins the federation, or comes back with the profile as it is now');
-  registering('/auth/session', 'session', 'Opens a session of a known node');
+  registering(
+    '/nodes/register',
+    'register',
+    'Joins the federation, or comes back with the profile as it is now',
+    ...proofProblems,
+    'approval_required',
+    'invite_required',
+    'key_taken',
+    'node_id_taken',
+  );
+  registering('/auth/session', 'session', 'Opens a session of a known node', ...proofProblems, 'not_found');
 
   api.post(
     '/auth/renew',
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'renewSession',
         summary: 'A new token for the session of the one shown',
         tags: ['auth'],
-        response: responses(200, Renewed, 'unauthenticated', 'token_expired', 'session_superseded'),
+        response: responses(200, Renewed, 'conflict'),
       },
     },
     async (request, reply) => {
@@ -80,7 +97,12 @@ export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAut
     '/auth/jwks',
     {
       config: { access: 'anyone' },
-      schema: { summary: 'Public keys of session tokens (RFC 7517)', tags: ['auth'], response: { 200: Jwks } },
+      schema: {
+        operationId: 'readSessionKeys',
+        summary: 'Public keys of session tokens (RFC 7517)',
+        tags: ['auth'],
+        response: responses(200, Jwks),
+      },
     },
     async (_request, reply) => reply.send(hub.keyring.jwks()),
   );

@@ -4,7 +4,8 @@ import { type Static, Type } from 'typebox';
 import { GovernanceMode } from '../../events/federation.ts';
 import { closed } from '../../protocol.ts';
 import type { Governance } from '../governance.ts';
-import { aboutOf, responses, sendExecuted, writeHeaders } from './http.ts';
+import { responses } from './describe.ts';
+import { aboutOf, sendExecuted, writeHeaders } from './http.ts';
 
 const Mode = closed(Type.Object({ mode: GovernanceMode }));
 const Changed = Type.Object({ mode: GovernanceMode, previous: GovernanceMode, position: Type.Integer() });
@@ -15,9 +16,10 @@ export function governanceRoutes(api: FastifyInstance, governance: Governance): 
     {
       config: { access: 'admin' },
       schema: {
+        operationId: 'readGovernance',
         summary: 'How nodes are admitted',
         tags: ['governance'],
-        response: responses(200, Type.Object({ mode: GovernanceMode }), 'forbidden'),
+        response: responses(200, Type.Object({ mode: GovernanceMode })),
       },
     },
     async (_request, reply) => reply.send({ mode: governance.mode() }),
@@ -28,11 +30,12 @@ export function governanceRoutes(api: FastifyInstance, governance: Governance): 
     {
       config: { access: 'admin' },
       schema: {
+        operationId: 'changeGovernanceMode',
         summary: 'Changes how nodes are admitted',
         tags: ['governance'],
         headers: writeHeaders,
         body: Mode,
-        response: responses(200, Changed, 'invalid_input', 'unauthenticated', 'forbidden'),
+        response: responses(200, Changed, 'conflict'),
       },
     },
     async (request, reply) =>

@@ -9,7 +9,8 @@ import { findHealthHours } from '../../projections/health-hours.ts';
 import { HealthSummary } from '../health-aggregator/summary.ts';
 import type { HealthAggregator } from '../health-aggregator.ts';
 import type { WebsocketPool } from '../websocket-pool.ts';
-import { freshness, ReadQuery, responses } from './http.ts';
+import { responses } from './describe.ts';
+import { freshness, ReadQuery } from './http.ts';
 
 const ServiceState = Type.Object({
   name: Type.String(),
@@ -85,7 +86,12 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
     '/status',
     {
       config: { access: 'anyone' },
-      schema: { summary: 'This federation at a glance', tags: ['health'], response: { 200: Status } },
+      schema: {
+        operationId: 'readStatus',
+        summary: 'This federation at a glance',
+        tags: ['health'],
+        response: responses(200, Status, 'views_unavailable', 'log_unavailable'),
+      },
     },
     async (_request, reply) => {
       const { nodes } = health.summary();
@@ -111,9 +117,10 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
     {
       config: { access: 'anyone' },
       schema: {
+        operationId: 'readLiveness',
         summary: 'This process lives',
         tags: ['health'],
-        response: { 200: Type.Object({ status: Type.Literal('alive') }) },
+        response: responses(200, Type.Object({ status: Type.Literal('alive') })),
       },
     },
     async (_request, reply) => reply.send({ status: 'alive' }),
@@ -124,9 +131,10 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
     {
       config: { access: 'anyone' },
       schema: {
+        operationId: 'readReadiness',
         summary: 'This replica may be sent work: 503 while starting, draining, cut off or lagging',
         tags: ['health'],
-        response: { 200: Ready, 503: Ready },
+        response: { ...responses(200, Ready), ...responses(503, Ready) },
       },
     },
     async (_request, reply) => {
@@ -142,7 +150,12 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
     '/hub/health',
     {
       config: { access: 'anyone' },
-      schema: { summary: 'The health of the whole federation', tags: ['health'], response: { 200: HealthSummary } },
+      schema: {
+        operationId: 'readHealth',
+        summary: 'The health of the whole federation',
+        tags: ['health'],
+        response: responses(200, HealthSummary),
+      },
     },
     async (_request, reply) => reply.send(health.summary()),
   );
@@ -152,10 +165,11 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'listAlerts',
         summary: 'Measures beyond their thresholds, the newest first',
         tags: ['health'],
         querystring: AlertQuery,
-        response: responses(200, Type.Object({ alerts: Type.Array(Alert), ...freshness }), 'unauthenticated'),
+        response: responses(200, Type.Object({ alerts: Type.Array(Alert), ...freshness })),
       },
     },
     async ({ query }, reply) => {
@@ -171,10 +185,11 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'listHealthHours',
         summary: 'The health of the federation by the hour, oldest first',
         tags: ['health'],
         querystring: HistoryQuery,
-        response: responses(200, Type.Object({ hours: Type.Array(Hour), ...freshness }), 'unauthenticated'),
+        response: responses(200, Type.Object({ hours: Type.Array(Hour), ...freshness })),
       },
     },
     async ({ query }, reply) => {

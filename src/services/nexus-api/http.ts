@@ -17,6 +17,7 @@ import { actorOf, anonymous, type Identity } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
+import { describeProblems, Problem } from './describe.ts';
 
 export type Access = 'anyone' | 'member' | 'admin';
 
@@ -30,19 +31,6 @@ declare module 'fastify' {
 }
 
 export const bodyLimit = 256 * 1024;
-
-/** A problem document. `code` is stable; `docs/errors.md` explains each. */
-export const Problem = Type.Object(
-  {
-    type: Type.String(),
-    title: Type.String(),
-    status: Type.Integer(),
-    code: Type.Enum(Object.keys(codes) as [Code, ...Code[]]),
-    detail: Type.Optional(Type.String()),
-    instance: Type.Optional(Type.String()),
-  },
-  { description: 'RFC 9457 problem. `code` never changes its meaning.' },
-);
 
 const documentation = {
   openapi: '3.1.0',
@@ -76,6 +64,7 @@ export async function createHttp(
     logger: false,
     exposeHeadRoutes: true,
     return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => void answerError(hub, error, request, reply), // paths that cannot be read
   });
   app.removeContentTypeParser('text/plain');
   app.setValidatorCompiler(({ schema, httpPart }) => validator(schema as TSchema, httpPart)); // every schema here is TypeBox's
@@ -86,7 +75,11 @@ export async function createHttp(
     const refused = await admit(hub, request);
     if (refused) return sendProblem(reply, request, refused);
   });
-  await app.register(swagger, { openapi: documentation });
+  app.addSchema(Problem);
+  await app.register(swagger, {
+    openapi: documentation,
+    refResolver: { buildLocalReference: (schema) => String(schema.$id) },
+  });
   await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   return { app, handler: (request, response) => app.routing(request, response) };
@@ -96,6 +89,7 @@ export async function createHttp(
 export function requireAccess(api: FastifyInstance): void {
   api.addHook('onRoute', (route) => {
     if (!route.config?.access) throw new TypeError(`${route.url} does not say who may use it`);
+    describeProblems(route);
     if (route.config.access !== 'anyone') route.schema = { ...route.schema, security: [{ bearer: [] }] };
   });
 }
@@ -207,13 +201,6 @@ export function sendProblem(reply: FastifyReply, request: FastifyRequest, refuse
       detail: refused.detail,
       instance: `urn:uuid:${request.id}`,
     });
-}
-
-/** Responses of a route for its description: what it answers, and the problems it may answer. */
-export function responses<S extends TSchema>(status: number, body: S, ...problems: Code[]): Record<number, TSchema> {
-  const all: Record<number, TSchema> = {};
-  for (const code of problems) all[codes[code].status] = Problem;
-  return { ...all, [status]: body };
 }
 
 /** The check of `input.ts`, for Fastify. Text of queries, paths and headers is first turned into numbers and booleans where those are wanted. */

@@ -8,17 +8,8 @@ import type { Hub } from '../../hub.ts';
 import { findNodes, type NodeRow } from '../../projections/nodes.ts';
 import { closed } from '../../protocol.ts';
 import type { NodeRegistry } from '../node-registry.ts';
-import {
-  aboutOf,
-  forbid,
-  freshness,
-  isAdmin,
-  ReadQuery,
-  responses,
-  sendExecuted,
-  sendProblem,
-  writeHeaders,
-} from './http.ts';
+import { responses } from './describe.ts';
+import { aboutOf, forbid, freshness, isAdmin, ReadQuery, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 
 const Status = Type.Union([Type.Literal('online'), Type.Literal('suspect'), Type.Literal('offline')]);
 
@@ -68,6 +59,7 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'listNodes',
         summary: 'The directory of nodes',
         tags: ['nodes'],
         querystring: List,
@@ -78,17 +70,19 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
             next_cursor: Type.Union([Type.String(), Type.Null()]),
             ...freshness,
           }),
-          'invalid_input',
-          'unauthenticated',
+          'cursor_invalid',
         ),
       },
     },
-    async ({ query }, reply) => {
-      const { min_position, limit = 100, cursor, ...filter } = query;
-      const after = cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString();
+    async (request, reply) => {
+      const { min_position, limit = 100, cursor, ...filter } = request.query;
+      const after = cursor === undefined ? '' : nodeIdOf(cursor);
+      if (after === undefined) {
+        return sendProblem(reply, request, refuse('cursor_invalid', 'give next_cursor of an earlier page, or none'));
+      }
       const { value: rows, ...fresh } = await hub.views.read(min_position, (db) => findNodes(db, filter, after, limit));
       const last = rows.length === limit ? rows.at(-1) : undefined;
-      const next_cursor = last ? Buffer.from(last.node_id).toString('base64url') : null;
+      const next_cursor = last ? cursorOf(last.node_id) : null;
       return reply.send({ nodes: rows.map(view), next_cursor, ...fresh });
     },
   );
@@ -98,11 +92,12 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'readNode',
         summary: 'One node',
         tags: ['nodes'],
         params: Params,
         querystring: ReadQuery,
-        response: responses(200, Type.Object({ node: NodeView, ...freshness }), 'not_found', 'unauthenticated'),
+        response: responses(200, Type.Object({ node: NodeView, ...freshness }), 'not_found'),
       },
     },
     async (request, reply) => {
@@ -120,12 +115,13 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'sendHeartbeat',
         summary: 'A heartbeat of a node that lives by HTTP',
         tags: ['nodes'],
         params: Params,
         headers: writeHeaders,
         body: closed(Type.Object(Reading.properties)),
-        response: responses(200, Position, 'forbidden', 'node_removed', 'overloaded'),
+        response: responses(200, Position, 'forbidden', 'not_found', 'node_removed'),
       },
     },
     async (request, reply) => {
@@ -141,6 +137,7 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'updateNode',
         summary: 'Changes the named parts of a profile: by the node itself or an admin',
         tags: ['nodes'],
         params: Params,
@@ -151,6 +148,8 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
           Type.Object({ profile: NodeProfile, ...Position.properties }),
           'forbidden',
           'not_found',
+          'node_removed',
+          'conflict',
         ),
       },
     },
@@ -169,11 +168,12 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     {
       config: { access: 'member' },
       schema: {
+        operationId: 'removeNode',
         summary: 'Ends a membership: by the node itself or an admin',
         tags: ['nodes'],
         params: Params,
         headers: writeHeaders,
-        response: responses(200, Position, 'forbidden', 'not_found', 'node_removed'),
+        response: responses(200, Position, 'forbidden', 'not_found', 'node_removed', 'conflict'),
       },
     },
     async (request, reply) => {
@@ -184,6 +184,19 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
       return sendExecuted(reply, request, await registry.remove(id, cause, aboutOf(request)), () => ({}));
     },
   );
+}
+
+const isNodeId = new RegExp(NodeId.pattern);
+
+/** Where a page ended, as the next request gives it back. */
+function cursorOf(nodeId: string): string {
+  return Buffer.from(nodeId).toString('base64url');
+}
+
+/** The id that a cursor holds; undefined for text that is no cursor of this list. */
+function nodeIdOf(cursor: string): string | undefined {
+  const nodeId = Buffer.from(cursor, 'base64url').toString();
+  return isNodeId.test(nodeId) && cursorOf(nodeId) === cursor ? nodeId : undefined;
 }
 
 function onlyItself({ identity }: FastifyRequest, nodeId: string): Refusal | undefined {

@@ -3,7 +3,8 @@ import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { requestRebuild, viewsState, viewsStream } from '../../commands/views.ts';
 import type { Hub } from '../../hub.ts';
-import { aboutOf, responses, sendExecuted, writeHeaders } from './http.ts';
+import { responses } from './describe.ts';
+import { aboutOf, sendExecuted, writeHeaders } from './http.ts';
 
 const State = Type.Object({
   position: Type.Integer(),
@@ -35,9 +36,10 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
     {
       config: { access: 'admin' },
       schema: {
+        operationId: 'readViews',
         summary: 'How far the views are, and a rebuild under way',
         tags: ['views'],
-        response: responses(200, State, 'forbidden'),
+        response: responses(200, State, 'views_unavailable', 'log_unavailable'),
       },
     },
     async (_request, reply) => {
@@ -57,6 +59,7 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
     {
       config: { access: 'admin' },
       schema: {
+        operationId: 'rebuildViews',
         summary: 'Rebuilds all views from the log beside those that serve',
         tags: ['views'],
         headers: writeHeaders,
@@ -64,7 +67,7 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
           202,
           Type.Object({ rebuild_id: Type.String(), position: Type.Integer() }),
           'rebuild_running',
-          'forbidden',
+          'conflict',
         ),
       },
     },
@@ -79,10 +82,11 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
     {
       config: { access: 'admin' },
       schema: {
+        operationId: 'listDeadLetters',
         summary: 'Events that a view could not take, and those of their streams after them',
         tags: ['views'],
         querystring: LimitQuery,
-        response: responses(200, DeadLetters, 'forbidden'),
+        response: responses(200, DeadLetters),
       },
     },
     async ({ query }, reply) => reply.send({ dead_letters: await hub.views.deadLetters(query.limit ?? 100) }),

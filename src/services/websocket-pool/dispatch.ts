@@ -3,25 +3,30 @@ import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
 import { type ClientPacketName, clientPackets } from '../../protocol.ts';
-import { limits, type PacketHandler, type PoolClient } from '../websocket-pool.ts';
+import type { PacketHandler, PoolClient } from '../websocket-pool.ts';
+import { limits } from './limits.ts';
 
 export type Handlers = Map<string, { who: 'anyone' | 'node'; handler: PacketHandler<ClientPacketName> }>;
 type Answer = (answer: object) => void;
 
 const checks = new Map(Object.entries(clientPackets).map(([name, { packet }]) => [name, checker(packet)]));
 
-/** Gives the function that takes each packet of each client. It never throws, and answers each packet once. */
-export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, name: string, args: unknown[]) => void {
-  return (client, name, args) => {
-    const last = args.at(-1);
+/**
+ * Gives the function that takes each packet of each client: what came, the name first, an acknowledgement last. It never
+ * throws, and answers each packet once. Nothing about what came is sure: Socket.IO lets packets in that have no name, or a number.
+ */
+export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, came: unknown[]) => void {
+  return (client, came) => {
+    if (!client.keepsUp()) return;
+    const last = came.at(-1);
     const acknowledged = typeof last === 'function';
     const answer: Answer = acknowledged ? (last as Answer) : () => {};
     const fail = (refused: Refusal) => {
       const error = { code: refused.refused, message: refused.detail, ...refused.extra };
       if (acknowledged) answer({ ok: false, error });
-      else client.socket.emit('federation:error', { ...error, packet: name.slice(0, 64) });
+      else client.socket.emit('federation:error', { ...error, packet: String(name).slice(0, 64) });
     };
-    const packets = acknowledged ? args.slice(0, -1) : args;
+    const [name, ...packets] = acknowledged ? came.slice(0, -1) : came;
     const taken = take(hub, handlers, client, name, packets);
     if (isRefusal(taken)) return fail(taken);
     client.underWay++;
@@ -36,11 +41,11 @@ function take(
   hub: Hub,
   handlers: Handlers,
   client: PoolClient,
-  name: string,
+  name: unknown,
   packets: unknown[],
 ): (() => Promise<object | Refusal>) | Refusal {
-  const check = checks.get(name);
-  if (!check) return refuse('not_found', 'the hub takes no packet of this name');
+  const check = typeof name === 'string' ? checks.get(name) : undefined;
+  if (typeof name !== 'string' || !check) return refuse('not_found', 'the hub takes no packet of this name');
   if (packets.length > 1) return refuse('invalid_input', 'a packet is one object and an acknowledgement');
   const notReady = hub.readiness.refusal();
   if (notReady) return notReady;
@@ -55,7 +60,7 @@ function take(
 }
 
 /** A fault as the client hears it; a defect goes into the log, and the client learns only that there was one. */
-function describeFault(hub: Hub, name: string, error: unknown): Refusal {
+function describeFault(hub: Hub, name: unknown, error: unknown): Refusal {
   if (error instanceof Fault) return refuse(error.code, error.message);
   hub.kernel.log.error({ err: error, packet: name }, 'a packet met a defect');
   const code: Code = 'internal_error';

@@ -6,7 +6,14 @@ import type { HubPacket, HubPacketName } from '../../protocol.ts';
 import type { Pool } from '../websocket-pool.ts';
 
 type Push = { [N in HubPacketName]: { readonly name: N; readonly packet: HubPacket<N> } }[HubPacketName];
-type Send = <N extends HubPacketName>(name: N, packet: HubPacket<N>) => void;
+/** Who is told what it missed. */
+export interface Receiver {
+  send<N extends HubPacketName>(name: N, packet: HubPacket<N>): void;
+  /** Resolves when what was sent is on its way; false when nobody is there any more. */
+  ready(): Promise<boolean>;
+  /** Called in the very turn in which nothing is missed any more, so that nothing is pushed in between. */
+  met(): void;
+}
 
 const pushedTypes = [
   'node.registered',
@@ -20,6 +27,8 @@ const pushedTypes = [
 ] as const satisfies EventType[];
 
 const pageEvents = 500;
+/** Packets sent to one connection before it is seen whether they leave; few, as each may be as large as a profile. */
+const burst = 16;
 
 /** Follows the log and pushes to this replica's sockets; cuts those that lost their right. What is returned stops it. */
 export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<void>> {
@@ -43,26 +52,27 @@ export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<vo
 }
 
 /**
- * Sends what happened after a position, in order, until it meets what is pushed live; `met` is called in that very turn, so
- * that nothing is pushed in between. Answers up to where.
+ * Sends what happened after a position, in order, as fast as it is read, until it meets what is pushed live. Answers up to
+ * where.
  */
 export async function replay(
   log: EventLog,
   after: number,
   live: { pushed: number },
-  send: Send,
-  met: () => void,
+  receiver: Receiver,
 ): Promise<number> {
   let position = after;
+  let sent = 0;
   while (position < live.pushed) {
     const page = await log.readAll(position, pageEvents, pushedTypes);
     for (const recorded of page.events) {
       const push = pushOf(decode(recorded));
-      if (push) send(push.name, push.packet);
+      if (push) receiver.send(push.name, push.packet);
+      if (push && ++sent % burst === 0 && !(await receiver.ready())) return recorded.position;
     }
     position = page.through;
   }
-  met();
+  receiver.met();
   return position;
 }
 

@@ -103,6 +103,7 @@ export function appending(log: TheLog, { densePositions }: Promises): void {
     await written(log().append(stream(), 'any', [known]));
     const name = stream();
     const neighbours = Array.from({ length: 6 }, () => stream());
+    const head = await log().head();
     const settled = await Promise.allSettled([
       ...neighbours.slice(0, 3).map((neighbour) => log().append(neighbour, 'noStream', [fact()])),
       log().append(name, 'noStream', [fact(), known]),
@@ -111,6 +112,7 @@ export function appending(log: TheLog, { densePositions }: Promises): void {
     expect(settled.map(({ status }) => status)).toEqual([...okay(3), 'rejected', ...okay(3)]);
     expect(await log().readStream(name, 0, 10)).toEqual([]);
     for (const neighbour of neighbours) expect(await log().readStream(neighbour, 0, 10)).toHaveLength(1);
+    if (densePositions) expect(await log().head()).toBe(head + 6);
   });
 
   it('judges one conflict among many appends by itself', async () => {

@@ -1,12 +1,12 @@
 /**
  * A program that writes to a log until it is killed, and says on stdout what was acknowledged to it, a line each.
  *
- * `writer.ts <log> <name> [appends]`: the log is `sqlite:<folder>` or `postgres://…`; with a number it ends after so many.
- * Each append has 1 to 5 events, which say in their data which append they belong to and how many they are.
+ * `writer.mjs <log> <name> [appends]`: the log is `sqlite:<folder>` or `postgres://…`; with a number it ends after so many.
+ * Each append has 1 to 5 events, which say in their data which append they belong to and how many they are. It runs the built hub, because that starts in a fraction of the time.
  */
-import { openPostgresLog } from '../../src/events/log-postgres.ts';
-import { openSqliteLog } from '../../src/events/log-sqlite.ts';
-import { createKernel } from '../../src/kernel.ts';
+import { openPostgresLog } from '../../dist/events/log-postgres.js';
+import { openSqliteLog } from '../../dist/events/log-sqlite.js';
+import { createKernel } from '../../dist/kernel.js';
 
 const writers = 24;
 const [url = '', name = '', appends = 'Infinity'] = process.argv.slice(2);
@@ -21,7 +21,7 @@ await Promise.all(Array.from({ length: writers }, (_, writer) => write(writer)))
 await log.close();
 say('done');
 
-async function write(writer: number): Promise<void> {
+async function write(writer) {
   for (let revision = -1; left > 0; ) {
     left--;
     const append = kernel.uuid();
@@ -36,7 +36,7 @@ async function write(writer: number): Promise<void> {
   }
 }
 
-function eventsOf(append: string, size: number) {
+function eventsOf(append, size) {
   return Array.from({ length: size }, (_, part) => ({
     id: kernel.uuid(),
     type: 'node.registered',
@@ -48,6 +48,6 @@ function eventsOf(append: string, size: number) {
 }
 
 /** stdout is a pipe, to which writes are synchronous: what was said was said, even when the kill comes next. */
-function say(line: string): void {
+function say(line) {
   process.stdout.write(`${line}\n`);
 }

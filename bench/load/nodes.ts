@@ -1,0 +1,176 @@
+/** The load: many nodes in one process, each with a socket of its own; joins the hub with real proofs, then heartbeats. */
+import { io, type Socket } from 'socket.io-client';
+import { built } from '../built.ts';
+import { percentile } from '../measure.ts';
+import { answerParent } from '../processes.ts';
+
+export type Load = {
+  /** Opens the sockets. `join`: they register, as a hub wants it; an echo does not. */
+  connect(url: string, count: number, join: boolean): Promise<void>;
+  /** Each node sends its next heartbeat when the last is acknowledged. Answers acknowledgements per second. */
+  closedLoop(ms: number): Promise<number>;
+  /** All nodes together send so many a second, whether acknowledged or not, and the views are asked when they have them. */
+  openLoop(options: OpenLoop): Promise<OpenLoopResult>;
+};
+
+export interface OpenLoop {
+  readonly perSecond: number;
+  readonly ms: number;
+  readonly url: string;
+  readonly adminToken: string;
+  /** How often a sample of the lag is taken. */
+  readonly sampleEveryMs: number;
+}
+
+export interface OpenLoopResult {
+  readonly sent: number;
+  readonly acknowledged: number;
+  /** From sending to acknowledgement, milliseconds. */
+  readonly ackP99: number;
+  /** From acknowledgement to an answer of the views that holds it, milliseconds: a request over HTTP is in it. */
+  readonly lagP50: number;
+  readonly lagP99: number;
+  readonly lagSamples: number;
+}
+
+type Ack = { ok: boolean; position?: number; nonce?: string; federation_id?: string };
+
+interface Node {
+  readonly nodeId: string;
+  readonly socket: Socket;
+}
+
+const nodes: Node[] = [];
+
+const load: Load = {
+  async connect(url, count, join) {
+    for (let from = 0; from < count; from += 20) {
+      const some = Array.from({ length: Math.min(20, count - from) }, (_, at) => `bench-${from + at}`);
+      nodes.push(...(await Promise.all(some.map((nodeId) => open(url, nodeId, join)))));
+    }
+  },
+  async closedLoop(ms) {
+    const began = performance.now();
+    let acknowledged = 0;
+    await Promise.all(
+      nodes.map(async (node) => {
+        while (performance.now() - began < ms) {
+          await heartbeat(node);
+          acknowledged++;
+        }
+      }),
+    );
+    return acknowledged / ((performance.now() - began) / 1000);
+  },
+  openLoop,
+};
+
+answerParent(load);
+
+async function open(url: string, nodeId: string, join: boolean): Promise<Node> {
+  const socket = io(url, { transports: ['websocket'], forceNew: true, reconnection: false });
+  await new Promise<void>((resolve, reject) => {
+    socket.once('connect', resolve);
+    socket.once('connect_error', reject);
+  });
+  socket.on('disconnect', (reason) => {
+    throw new Error(`the connection of ${nodeId} was lost: ${reason}`);
+  });
+  if (join) await register(socket, nodeId);
+  return { nodeId, socket };
+}
+
+const profile = {
+  display_name: 'A node of the benchmark',
+  capabilities: ['chat', 'search'],
+  models: ['small', 'large'],
+};
+
+async function register(socket: Socket, nodeId: string): Promise<void> {
+  const [{ generateKey }, { proofText, PROTOCOL_VERSION }] = await Promise.all([
+    built('client/key-file'),
+    built('protocol'),
+  ]);
+  const purpose = 'register';
+  const { nonce, federation_id: federationId } = await ask(socket, 'federation:challenge', {
+    node_id: nodeId,
+    purpose,
+  });
+  const { publicKey, sign } = await generateKey();
+  const text = proofText({ purpose, federationId: federationId!, nodeId, publicKey, nonce: nonce!, profile });
+  const signature = Buffer.from(await sign(Buffer.from(text))).toString('base64url');
+  const packet = {
+    protocol_version: PROTOCOL_VERSION,
+    node_id: nodeId,
+    public_key: publicKey,
+    nonce,
+    signature,
+    ...profile,
+  };
+  await ask(socket, 'federation:register', packet);
+}
+
+/** Throws when the answer is a refusal: a hub that refuses quickly is not a fast hub. */
+function ask(socket: Socket, name: string, packet: object): Promise<Ack> {
+  return new Promise((resolve, reject) => {
+    socket.emit(name, packet, (answer: Ack) => {
+      if (answer.ok) resolve(answer);
+      else reject(new Error(`${name} was refused: ${JSON.stringify(answer)}`));
+    });
+  });
+}
+
+let beats = 0;
+
+function heartbeat({ nodeId, socket }: Node): Promise<Ack> {
+  return ask(socket, 'federation:heartbeat', {
+    node_id: nodeId,
+    services: { chat: { status: 'running', version: '1.4.2' }, search: { status: 'running', version: '2.0.0' } },
+    resources: { cpu_percent: 10 + (beats++ % 50), memory_percent: 40.5, disk_percent: 61.25 },
+    active_tasks: beats % 7,
+  });
+}
+
+async function openLoop({ perSecond, ms, url, adminToken, sampleEveryMs }: OpenLoop): Promise<OpenLoopResult> {
+  const began = performance.now();
+  const under: Promise<void>[] = [];
+  const samples: Promise<number>[] = [];
+  const acks: number[] = [];
+  let sent = 0;
+  let sampledAt = began;
+  while (performance.now() - began < ms) {
+    const due = Math.floor(((performance.now() - began) / 1000) * perSecond);
+    for (; sent < due; sent++) {
+      const node = nodes[sent % nodes.length]!;
+      const at = performance.now();
+      const answered = heartbeat(node).then(({ position }) => {
+        acks.push(performance.now() - at);
+        if (performance.now() - sampledAt < sampleEveryMs) return;
+        sampledAt = performance.now();
+        samples.push(seen(`${url}/api/federation/nodes/${node.nodeId}?min_position=${position}`, adminToken));
+      });
+      under.push(answered);
+    }
+    await new Promise((later) => setTimeout(later, 2));
+  }
+  const inTime = acks.length;
+  await Promise.all(under);
+  const lags = await Promise.all(samples);
+  return {
+    sent,
+    acknowledged: inTime,
+    ackP99: percentile(acks, 99),
+    lagP50: percentile(lags, 50),
+    lagP99: percentile(lags, 99),
+    lagSamples: lags.length,
+  };
+}
+
+/** How long until the views answer with what was just acknowledged. An answer without it counts as what it took: two seconds. */
+async function seen(url: string, adminToken: string): Promise<number> {
+  const began = performance.now();
+  const response = await fetch(url, { headers: { authorization: `Bearer ${adminToken}` } });
+  if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`);
+  await response.arrayBuffer();
+  return performance.now() - began;
+}

@@ -1,0 +1,19 @@
+/** All scenarios, by the names that `npm run bench` takes. */
+import type { Scenario } from './measure.ts';
+import { appendPostgres } from './scenarios/append-postgres.ts';
+import { appendSqlite } from './scenarios/append-sqlite.ts';
+import { commands } from './scenarios/commands.ts';
+import { heartbeats } from './scenarios/heartbeats.ts';
+import { lag } from './scenarios/lag.ts';
+import { replay } from './scenarios/replay.ts';
+import { start } from './scenarios/start.ts';
+
+export const scenarios: Readonly<Record<string, Scenario>> = {
+  'append-postgres': appendPostgres,
+  'append-sqlite': appendSqlite,
+  commands,
+  heartbeats,
+  replay,
+  lag,
+  start,
+};

@@ -1,0 +1,96 @@
+/** The packets of `src/protocol.ts` as an AsyncAPI 3.0 document: a channel a packet, an operation of the hub on each. */
+import type { TSchema } from 'typebox';
+import {
+  type ClientPacketName,
+  clientPackets,
+  FailureAck,
+  type HubPacketName,
+  hubPackets,
+  PROTOCOL_VERSION,
+} from '../src/protocol.ts';
+
+/** What each packet is for. A packet without a line here does not compile. */
+const summaries: Record<ClientPacketName | HubPacketName, string> = {
+  'federation:challenge': 'Asks for a nonce to sign. Anyone may.',
+  'federation:register': 'Proves a key; joins, or comes back, and opens the session of this connection. Anyone may.',
+  'federation:heartbeat': 'Says that the node lives, and how it is. The answer comes when the reading is in the log.',
+  'federation:renew': 'Asks for a new token for this session.',
+  'federation:resume': 'Asks for what happened after a position.',
+  'federation:subscribe': 'Asks for further events by pattern. No service answers it yet: guard_unavailable.',
+  'federation:unsubscribe': 'Ends such a wish. No service answers it yet: guard_unavailable.',
+  'federation:leave': 'Says goodbye: the node counts as gone at once.',
+  'federation:connected': 'The first packet of a connection: which federation this is, and which protocol it speaks.',
+  'federation:node-joined': 'A node registered, or came back.',
+  'federation:node-left': 'A node said goodbye, was lost, or was removed.',
+  'federation:health-alert': 'A measure of a node crossed a threshold, changed its level, or is well again.',
+  'federation:degraded': 'The hub does less than it should, or this replica goes: come back when it says.',
+  'federation:revoked': 'This session is over, and trying again would not help.',
+  'federation:error': 'A packet sent without an acknowledgement was refused, or the connection is.',
+};
+
+export function asyncApi(): object {
+  const channels: Record<string, object> = {};
+  const operations: Record<string, object> = {};
+  for (const [name, { packet, ack }] of entries(clientPackets)) {
+    const id = idOf(name);
+    const messages = { packet: message(name, packet), ack: message(`${name}, done`, ack), failure: failureRef };
+    channels[id] = { address: name, summary: summaries[name], messages };
+    operations[id] = {
+      action: 'receive',
+      channel: ref('channels', id),
+      summary: summaries[name],
+      messages: [ref('channels', id, 'messages', 'packet')],
+      reply: {
+        channel: ref('channels', id),
+        messages: [ref('channels', id, 'messages', 'ack'), ref('channels', id, 'messages', 'failure')],
+      },
+    };
+  }
+  for (const [name, packet] of entries(hubPackets)) {
+    const id = idOf(name);
+    channels[id] = { address: name, summary: summaries[name], messages: { packet: message(name, packet) } };
+    operations[id] = {
+      action: 'send',
+      channel: ref('channels', id),
+      summary: summaries[name],
+      messages: [ref('channels', id, 'messages', 'packet')],
+    };
+  }
+  return {
+    asyncapi: '3.0.0',
+    info: { title: 'Federation Hub', version: String(PROTOCOL_VERSION), description, license: { name: 'MIT' } },
+    defaultContentType: 'application/json',
+    servers: { local: { host: '127.0.0.1:3002', protocol: 'ws', pathname: '/socket.io/' } },
+    channels,
+    operations,
+    components: {
+      messages: { failure: message('The packet was refused, or the hub failed', FailureAck) },
+    },
+  };
+}
+
+const description =
+  'Socket.IO packets between nodes and hub, over the WebSocket transport. The address of a channel is the name of the ' +
+  'event. A packet is one object and an acknowledgement; the reply of an operation is what the acknowledgement is called ' +
+  'with. Packets to the hub are closed: an unknown member is refused. Packets and answers of the hub may grow: overlook ' +
+  'what you do not know. The codes of failures are those of errors.md.';
+
+const failureRef = ref('components', 'messages', 'failure');
+
+function message(title: string, schema: TSchema): object {
+  return { title, payload: JSON.parse(JSON.stringify(schema)) }; // TypeBox's own marks do not survive JSON
+}
+
+function ref(...path: string[]): { $ref: string } {
+  return { $ref: `#/${path.join('/')}` };
+}
+
+/** `federation:node-joined` as `nodeJoined`. */
+function idOf(name: string): string {
+  return name.slice(name.indexOf(':') + 1).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** Object.entries that keeps the names' type: the lists hold exactly these. */
+function entries<K extends string, V>(list: Readonly<Record<K, V>>): [K, V][] {
+  return Object.entries(list) as [K, V][];
+}

@@ -1,0 +1,37 @@
+/** When a node that lost its hub tries again, and which refusals make that useless. */
+import { HubRefusal } from './connection.ts';
+
+const backoffFirstMs = 500;
+export const backoffMaxMs = 30_000;
+/** The longest a hub can send a node away for. */
+const retryAfterMaxMs = 5 * 60_000;
+
+/**
+ * Milliseconds to wait after so many failures in a row: not before the hub said, then spread over the whole of the backoff (full
+ * jitter), so that the nodes of a hub that restarted do not all come back at once. `chance` is in [0, 1).
+ */
+export function retryInMs(failures: number, retryAfterMs: number | undefined, chance: number): number {
+  const after = Math.min(retryAfterMs ?? 0, retryAfterMaxMs);
+  const spread = Math.max(after, Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(failures, 16)));
+  return Math.round(after + spread * chance);
+}
+
+/** Whether the same registration would meet the same refusal again. */
+export function isFinal(error: Error | undefined): boolean {
+  return error instanceof HubRefusal && finalCodes.has(error.code);
+}
+
+const finalCodes: ReadonlySet<string> = new Set([
+  'invalid_input',
+  'payload_too_large',
+  'key_invalid',
+  'key_taken',
+  'node_id_taken',
+  'node_removed',
+  'protocol_unsupported',
+  'forbidden',
+  'approval_required',
+  'invite_required',
+  'session_superseded',
+  'signature_invalid',
+]);

@@ -1,0 +1,45 @@
+/** What waits to be sent to one connection: how much is too much, and when it is gone. */
+import type { Socket } from 'socket.io';
+import { limits } from './limits.ts';
+
+/** What of an Engine.IO connection matters here; its own types leave some of it out. */
+export interface Connection {
+  /** Packets that wait for those before them to leave. */
+  readonly writeBuffer: readonly { readonly data?: unknown }[];
+  /** The WebSocket under it, and the bytes that the other side has not taken from it: pongs too. */
+  readonly transport: { readonly socket?: { readonly bufferedAmount: number; terminate(): void } };
+}
+
+/** Packets after which their bytes are counted; fewer cannot be too many. */
+const fewPackets = 32;
+
+/** Cuts a connection whose reader does not keep up, before it costs the others memory. Answers whether it did. */
+export function dropIfSlow({ writeBuffer, transport }: Connection): boolean {
+  const { socket } = transport;
+  const slow =
+    writeBuffer.length > limits.unsent ||
+    (socket?.bufferedAmount ?? 0) > limits.unsentBytes ||
+    (writeBuffer.length > fewPackets && bytesOf(writeBuffer) > limits.unsentBytes);
+  if (slow) socket?.terminate(); // a close frame would wait behind all that is not read
+  return slow;
+}
+
+/** Resolves once nothing waits to be sent; with false when the connection is gone. */
+export function drained(socket: Socket): Promise<boolean> {
+  const { conn } = socket;
+  const waiting = (conn as unknown as Connection).writeBuffer; // the same object, seen from Engine.IO's side
+  if (!socket.connected || waiting.length === 0) return Promise.resolve(socket.connected);
+  return new Promise((resolve) => {
+    const settle = () => {
+      conn.off('drain', settle);
+      conn.off('close', settle);
+      resolve(socket.connected);
+    };
+    conn.on('drain', settle);
+    conn.on('close', settle);
+  });
+}
+
+function bytesOf(packets: Connection['writeBuffer']): number {
+  return packets.reduce((sum, { data }) => sum + (typeof data === 'string' ? data.length : 0), 0);
+}

@@ -1,0 +1,14 @@
+/** How much of anything the socket door takes. */
+export const limits = {
+  connections: 20_000,
+  /** Connections that proved nothing yet. */
+  strangers: 2_000,
+  /** How long a stranger may take to prove itself. */
+  strangerMs: 30_000,
+  packetBytes: 256 * 1024,
+  /** Packets of one connection under way at once. */
+  underWay: 256,
+  /** Packets, and their bytes, waiting to be sent to one connection; a slower reader is let go. */
+  unsent: 2_000,
+  unsentBytes: 16 * 1024 * 1024,
+} as const;

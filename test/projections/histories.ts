@@ -1,0 +1,238 @@
+/** Random histories of a federation: every type of event, sound and unsound, with segments of readings rolled up and dropped. */
+import { randomUUID } from 'node:crypto';
+import fc from 'fast-check';
+import type { DomainEvent, EventData, EventType } from '../../src/events/catalog.ts';
+import { streamClass } from '../../src/events/catalog.ts';
+import { foldHealth, type HealthHour } from '../../src/events/health.ts';
+import { foldHeartbeat, type HeartbeatHour, hourOf } from '../../src/events/heartbeat.ts';
+import type { Page, Recorded } from '../../src/events/log.ts';
+import { foldContext } from '../../src/projections/project.ts';
+import { streamOf } from './facts.ts';
+
+/** Written by the dropping of a segment, never at random: a roll-up that lies about what it replaces is no history. */
+type DropTypes = 'heartbeat.rolled-up' | 'health.rolled-up' | 'log.segment-dropped';
+
+const oddText = fc.oneof(
+  fc.string({ maxLength: 12 }),
+  fc.constantFrom(
+    '\0',
+    'a\0b',
+    '\ud800',
+    '😀',
+    'e\u0301',
+    "O'Neill",
+    '{1,2}',
+    '\\',
+    '"',
+    'NULL',
+    ' ',
+    'x'.repeat(4_000),
+  ),
+);
+const node_id = fc.constantFrom('a', 'b', 'A.b', 'n-1', 'null');
+const percent = fc.oneof(fc.integer({ min: 0, max: 100 }), fc.double({ min: 0, max: 100, noNaN: true }));
+const count = fc.nat({ max: 9 });
+const services = fc.dictionary(
+  fc.constantFrom('ollama', '7', '__proto__', 'é'),
+  fc.record({ status: fc.constantFrom('running' as const, 'stopped' as const) }, { requiredKeys: [] }),
+);
+const reading = fc.record(
+  {
+    services,
+    resources: fc.record({ cpu_percent: percent, memory_percent: percent, gpu_percent: percent }, { requiredKeys: [] }),
+    active_tasks: count,
+  },
+  { requiredKeys: [] },
+);
+const profile = fc.record(
+  {
+    display_name: oddText,
+    owner: oddText,
+    services,
+    sovereignty: fc.dictionary(oddText, fc.jsonValue({ maxDepth: 2 })),
+  },
+  { requiredKeys: [] },
+);
+const measure = fc.constantFrom('cpu' as const, 'disk' as const);
+const level = fc.constantFrom('warning' as const, 'critical' as const);
+const mode = fc.constantFrom('open' as const, 'approval' as const, 'invite' as const);
+const session_id = fc.constantFrom('socket.1', 'socket.2', 'http.1', 'odd', '\0.x');
+const thumbprint = fc.constantFrom('k1', 'k2');
+const suspicion = { node_id, phi: fc.double({ min: 0, max: 20, noNaN: true }), silent_ms: count };
+const mean = fc.oneof(fc.constant(null), fc.nat({ max: 10_000 }));
+
+const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> } = {
+  'federation.founded': fc.record({ federation_id: oddText, mode }),
+  'governance.mode-changed': fc.record({ mode, previous: mode }),
+  'node.registered': fc.record({
+    node_id,
+    public_key: oddText,
+    role: fc.constantFrom('admin' as const, 'member' as const),
+    profile,
+  }),
+  'node.updated': fc.record({ node_id, profile }),
+  'node.suspected': fc.record(suspicion),
+  'node.cleared': fc.record({ node_id }),
+  'node.lost': fc.record({ ...suspicion, cause: fc.constantFrom('suspicion' as const, 'hard_limit' as const) }),
+  'node.left': fc.record({ node_id }),
+  'node.returned': fc.record({ node_id, away_ms: count }),
+  'node.removed': fc.record({ node_id, cause: fc.constantFrom('itself' as const, 'operator' as const) }),
+  'key.reserved': fc.record({ thumbprint, node_id, expires_at: oddText }),
+  'key.confirmed': fc.record({ thumbprint, node_id }),
+  'key.released': fc.record({ thumbprint, node_id }),
+  'session.opened': fc.record({
+    node_id,
+    session_id,
+    transport: fc.constantFrom('socket' as const, 'http' as const),
+    address: oddText,
+  }),
+  'session.renewed': fc.record({ node_id, session_id, expires_at: oddText }),
+  'session.ended': fc.record({ node_id, session_id, cause: oddText }),
+  'operator-token.created': fc.record({
+    prefix: oddText,
+    hash: oddText,
+    label: oddText,
+    scopes: fc.array(oddText, { maxLength: 3 }),
+  }),
+  'heartbeat.received': fc.tuple(node_id, reading).map(([node_id, reading]) => ({ node_id, ...reading })),
+  'alert.opened': fc.record({ node_id, measure, level, percent, threshold: percent }),
+  'alert.changed': fc.record({ node_id, measure, level, percent, threshold: percent }),
+  'alert.closed': fc.record({ node_id, measure, percent: fc.oneof(fc.constant(null), percent) }),
+  'health.measured': fc.record({
+    online: count,
+    suspect: count,
+    offline: count,
+    services_running: count,
+    services_degraded: count,
+    services_stopped: count,
+    alerts_warning: count,
+    alerts_critical: count,
+    cpu: mean,
+    memory: mean,
+  }),
+  'views.rebuild-requested': fc.record({ rebuild_id: fc.uuid() }),
+  'views.rebuilt': fc.record({ rebuild_id: fc.uuid(), generation: count, events: count, digest: oddText }),
+};
+
+const types = Object.keys(data) as (keyof typeof data)[]; // the keys that the type above names
+const sound: fc.Arbitrary<DomainEvent> = fc
+  .oneof(
+    { weight: 6, arbitrary: fc.constant('heartbeat.received' as const) },
+    { weight: 20, arbitrary: fc.constantFrom(...types) },
+  )
+  .chain((type) => (data[type] as fc.Arbitrary<object>).map((data) => ({ type, data }) as unknown as DomainEvent)); // of that type, just made
+
+/** Data that no fold was made for, in a kept stream of a type that has one. */
+const unsound = fc.record({
+  type: fc.constantFrom('node.registered', 'node.updated', 'session.opened', 'alert.opened', 'key.confirmed'),
+  stream: fc.constantFrom('node-a', 'session-b', 'alert-a', 'node-\ud800'),
+  text: fc.constantFrom(
+    '',
+    'null',
+    '{}',
+    '[]',
+    '{"node_id":7}',
+    '{"node_id":"a","profile":null}',
+    '{"node_id":{}}',
+    '{"data":1',
+  ),
+});
+
+export type Step =
+  | { readonly step: 'tell'; readonly event: DomainEvent; readonly minutes: number }
+  | { readonly step: 'garble'; readonly type: string; readonly stream: string; readonly text: string }
+  | { readonly step: 'project'; readonly limit: number }
+  | { readonly step: 'drop' };
+
+export const history: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    {
+      weight: 30,
+      arbitrary: fc.record({
+        step: fc.constant('tell' as const),
+        event: sound,
+        minutes: fc.integer({ min: -30, max: 45 }),
+      }),
+    },
+    { weight: 1, arbitrary: unsound.map((odd) => ({ step: 'garble' as const, ...odd })) },
+    {
+      weight: 4,
+      arbitrary: fc.record({ step: fc.constant('project' as const), limit: fc.integer({ min: 1, max: 30 }) }),
+    },
+    { weight: 2, arbitrary: fc.constant({ step: 'drop' as const }) },
+  ),
+  { minLength: 1, maxLength: 120 },
+);
+
+export const segmentSize = 8;
+
+/** A log in memory, as far as projecting reads one, whose segments can be rolled up and dropped. */
+export class HistoryLog {
+  #events: Recorded[] = [];
+  #head = 0;
+  #dropped = new Set<number>();
+  #time = Date.parse('2026-03-01T10:00:00Z');
+
+  get head(): number {
+    return this.#head;
+  }
+
+  tell(event: DomainEvent, minutes: number): void {
+    this.#time += minutes * 60_000;
+    this.append(event.type, streamOf(event), JSON.stringify(event.data));
+  }
+
+  append(type: string, stream: string, text: string): void {
+    this.#head++;
+    this.#events.push({
+      position: this.#head,
+      stream,
+      revision: this.#head,
+      id: randomUUID(),
+      type,
+      version: 1,
+      time: new Date(this.#time).toISOString(),
+      data: text,
+      meta: '{}',
+    });
+  }
+
+  page(after: number, limit: number): Page {
+    const events = this.#events.filter((event) => event.position > after).slice(0, limit);
+    return { events, through: events.length === limit ? events.at(-1)!.position : this.#head };
+  }
+
+  /** Rolls up and drops all closed segments that everyone has read up to `read`. */
+  drop(read: number): void {
+    const { segmentOf } = foldContext(segmentSize);
+    const readings = this.#events.filter((event) => streamClass(event.stream) === 'transient');
+    for (const from of new Set(readings.map((event) => segmentOf(event.position)))) {
+      const to = from + segmentSize - 1;
+      if (to > read || this.#dropped.has(from)) continue;
+      const gone = readings.filter((event) => segmentOf(event.position) === from);
+      for (const rolled of rollUp(gone, from)) this.tell(rolled, 0);
+      this.tell({ type: 'log.segment-dropped', data: { from, to, count: gone.length, root: '' } }, 0);
+      this.#dropped.add(from);
+      this.#events = this.#events.filter((event) => !gone.includes(event));
+    }
+  }
+}
+
+function rollUp(readings: readonly Recorded[], segment: number): DomainEvent[] {
+  const beats = new Map<string, HeartbeatHour>();
+  const health = new Map<string, HealthHour>();
+  for (const { type, position, time, data: text } of readings) {
+    const data = JSON.parse(text);
+    const hour = hourOf(time);
+    if (type === 'health.measured') health.set(hour, foldHealth(health.get(hour), data, segment, hour));
+    else
+      beats.set(
+        `${data.node_id}/${hour}`,
+        foldHeartbeat(beats.get(`${data.node_id}/${hour}`), { position, time, data }, segment),
+      );
+  }
+  return [
+    ...Array.from(beats.values(), (data) => ({ type: 'heartbeat.rolled-up' as const, data })),
+    ...Array.from(health.values(), (data) => ({ type: 'health.rolled-up' as const, data })),
+  ];
+}
