@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fedhub } from './built.ts';
-import { type Child, childOf } from './processes.ts';
+import { type Child, childOf, profiling } from './processes.ts';
 
 /** Milliseconds between turns of the hub's event loop, looked at each millisecond, since this was asked last. */
 export interface LoopDelay {
@@ -46,7 +46,7 @@ export function spawnHub({ folder, database, port = 0 }: HubSettings) {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(FEDERATION_|FEDHUB_|DATABASE_URL|NODE_OPTIONS)/.test(name),
   );
-  const child = spawn(process.execPath, ['--import', watch.href, fedhub.pathname, '--json', 'serve'], {
+  const child = spawn(process.execPath, ['--import', watch.href, ...profiling, fedhub.pathname, '--json', 'serve'], {
     env: {
       ...Object.fromEntries(inherited),
       FEDERATION_DATA_DIR: folder,

@@ -19,9 +19,14 @@ export interface Child<Q extends Questions> {
 
 const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
 
+/** Flags that make a process write where its time went, when `BENCH_PROFILES` names a folder for that. The figures suffer. */
+export const profiling: readonly string[] = process.env.BENCH_PROFILES
+  ? ['--cpu-prof', `--cpu-prof-dir=${process.env.BENCH_PROFILES}`]
+  : [];
+
 /** Starts a TypeScript module that calls `answerParent`. */
-export function startChild<Q extends Questions>(module: URL, args: readonly string[] = []): Child<Q> {
-  return childOf<Q>(fork(module, args, { execArgv: ['--import', tsx] }));
+export function startChild<Q extends Questions>(module: URL): Child<Q> {
+  return childOf<Q>(fork(module, { execArgv: ['--import', tsx, ...profiling] }));
 }
 
 /** Speaks to a process that was forked already. */
@@ -72,5 +77,5 @@ export function answerParent(answers: Questions): void {
           answer({ id, failure: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
       );
   });
-  process.on('disconnect', () => process.exit(0));
+  for (const end of ['disconnect', 'SIGTERM']) process.on(end, () => process.exit(0)); // an exit writes profiles, a signal does not
 }

@@ -16,8 +16,6 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:heartbeat': 'Says that the node lives, and how it is. The answer comes when the reading is in the log.',
   'federation:renew': 'Asks for a new token for this session.',
   'federation:resume': 'Asks for what happened after a position.',
-  'federation:subscribe': 'Asks for further events by pattern. No service answers it yet: guard_unavailable.',
-  'federation:unsubscribe': 'Ends such a wish. No service answers it yet: guard_unavailable.',
   'federation:leave': 'Says goodbye: the node counts as gone at once.',
   'federation:connected': 'The first packet of a connection: which federation this is, and which protocol it speaks.',
   'federation:node-joined': 'A node registered, or came back.',

@@ -21,7 +21,7 @@ import { operatorTokens } from './projections/operator-tokens.ts';
 import { sessions } from './projections/sessions.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
-import { makeOperatorToken } from './services/identity-auth/operator-token.ts';
+import { makeOperatorToken } from './operator-token.ts';
 import { manifest } from './services/manifest.ts';
 
 export interface RunningHub {
@@ -87,6 +87,8 @@ async function assemble(
     logLevel: config.logLevel,
   });
   stops.push(() => views.close());
+  const wake = log.subscribe(await log.head(), () => views.wake(), { types: [] });
+  stops.push(() => wake.close());
   const live = {
     federation: await views.live(federation, log),
     nodes: await views.live(nodes, log),

@@ -21,7 +21,6 @@ const Time = Type.String({ description: 'ISO 8601 UTC' });
 const Nonce = Type.String({ pattern: '^[A-Za-z0-9_-]{72}$' });
 /** Ed25519 signature, 64 bytes in base64url without padding. */
 const Signature = Type.String({ pattern: '^[A-Za-z0-9_-]{86}$' });
-const Patterns = Type.Array(Type.String({ minLength: 1, maxLength: 128 }), { minItems: 1, maxItems: 64 });
 const nothing = closed(Type.Object({}));
 const done = { ok: Type.Literal(true) };
 const token = { token: Type.String(), expires_at: Time };
@@ -75,8 +74,6 @@ export const clientPackets = {
     packet: closed(Type.Object({ position: Position })),
     ack: Type.Object({ ...done, position: Position }),
   },
-  'federation:subscribe': { packet: closed(Type.Object({ patterns: Patterns })), ack: Type.Object(done) },
-  'federation:unsubscribe': { packet: closed(Type.Object({ patterns: Patterns })), ack: Type.Object(done) },
   /** Goodbye: the node counts as gone at once, not after a silence. */
   'federation:leave': { packet: nothing, ack: Type.Object(done) },
 } as const;

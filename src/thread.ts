@@ -62,6 +62,11 @@ export class Thread<A extends Api, Note = never> {
     this.#worker.unref();
   }
 
+  /** Why it answers no more; undefined while it does. */
+  get dead(): Error | undefined {
+    return this.#dead;
+  }
+
   /** Runs a method of the module there. Rejects when the thread died. */
   call<K extends keyof A & string>(method: K, ...args: Parameters<A[K]>): Promise<Awaited<ReturnType<A[K]>>> {
     if (this.#dead) return Promise.reject(this.#dead);

@@ -136,6 +136,7 @@ async function openLoop({ perSecond, ms, url, adminToken, sampleEveryMs }: OpenL
   const under: Promise<void>[] = [];
   const samples: Promise<number>[] = [];
   const acks: number[] = [];
+  const refused: string[] = [];
   let sent = 0;
   let sampledAt = began;
   while (performance.now() - began < ms) {
@@ -149,12 +150,13 @@ async function openLoop({ perSecond, ms, url, adminToken, sampleEveryMs }: OpenL
         sampledAt = performance.now();
         samples.push(seen(`${url}/api/federation/nodes/${node.nodeId}?min_position=${position}`, adminToken));
       });
-      under.push(answered);
+      under.push(answered.catch((error: Error) => void refused.push(error.message)));
     }
     await new Promise((later) => setTimeout(later, 2));
   }
   const inTime = acks.length;
   await Promise.all(under);
+  if (refused.length > 0) throw new Error(`${refused.length} of ${sent} were refused: ${refused[0]}`);
   const lags = await Promise.all(samples);
   return {
     sent,

@@ -116,6 +116,7 @@ class SqliteLog implements EventLog {
 
   async head(): Promise<number> {
     if (this.#closing) throw closed();
+    if (this.#writer.dead) throw new Fault('log_unavailable', 'the thread that writes the log died', this.#writer.dead);
     return this.#head; // this process is the only writer, so it knows
   }
 

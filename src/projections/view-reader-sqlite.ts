@@ -23,11 +23,10 @@ const queriesLimit = 1_000;
 export class SqliteViewReader implements ViewReader {
   readonly db: Kysely<ViewTables>;
   readonly #thread: Thread<ReaderApi>;
-  #state: ProjectorState;
+  #state: ProjectorState | undefined;
 
-  /** The views must be there: `first` is what the projector said of them. */
-  constructor(folder: string, first: ProjectorState) {
-    this.#state = first;
+  /** Starts the thread; the views must be there by the first query. */
+  constructor(folder: string) {
     this.#thread = new Thread<ReaderApi>(new URL('./views-sqlite-reader', import.meta.url), {
       folder,
     } satisfies ReaderData);
@@ -35,7 +34,7 @@ export class SqliteViewReader implements ViewReader {
   }
 
   async standing(): Promise<Standing> {
-    const { generation, position, rebuild } = this.#state;
+    const { generation, position, rebuild } = this.#state ?? { generation: 0, position: 0, rebuild: null };
     return { generation, position, rebuild };
   }
 
@@ -48,7 +47,7 @@ export class SqliteViewReader implements ViewReader {
   }
 
   moved(state: ProjectorState): void {
-    const switched = state.generation !== this.#state.generation;
+    const switched = state.generation !== this.#state?.generation;
     this.#state = state;
     // Calls are answered in order: what is asked after this is answered by the new generation.
     if (switched && state.generation > 0) this.#thread.call('reopen').catch(() => {}); // a dead thread fails the queries themselves

@@ -20,12 +20,17 @@ export type ReaderApi = {
 };
 
 const { folder } = threadData<ReaderData>();
-let db = openServing();
+/** Opened by the first query, so that the thread can start before there are views. */
+let opened: Database.Database | undefined;
 
 serve({
-  query: (sql, parameters) => db.prepare(sql).all(...parameters),
-  snapshot: (table) =>
-    db.transaction((): StoredSnapshot => {
+  query: (sql, parameters) =>
+    serving()
+      .prepare(sql)
+      .all(...parameters),
+  snapshot(table) {
+    const db = serving();
+    return db.transaction((): StoredSnapshot => {
       const about = db
         .prepare('SELECT log_id AS logId, fingerprint, position FROM federation_views_checkpoint')
         .get() as Pick<StoredSnapshot, 'logId' | 'fingerprint' | 'position'>; // the columns named as the members are
@@ -34,15 +39,20 @@ serve({
         rows: db.prepare(`SELECT * FROM ${table}`).all() as Record<string, unknown>[], // rows of `SELECT *`, by column
         parkedIds: db.prepare(`SELECT id FROM ${deadLetterTable.name} WHERE view = ?`).pluck().all(table) as string[], // text
       };
-    })(),
-  digest: () => digestOfFile(db.name, allProjections),
-  reopen() {
-    const before = db;
-    db = openServing();
-    before.close();
+    })();
   },
-  close: () => void db.close(),
+  digest: () => digestOfFile(serving().name, allProjections),
+  reopen() {
+    opened?.close();
+    opened = undefined;
+  },
+  close: () => void opened?.close(),
 } satisfies ReaderApi);
+
+function serving(): Database.Database {
+  opened ??= openServing();
+  return opened;
+}
 
 /** Tries again when the pointer moved on and its file went between reading the one and opening the other. */
 function openServing(): Database.Database {

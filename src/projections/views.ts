@@ -98,36 +98,39 @@ class RunningViews implements Views {
   readonly #stops: Cancel[] = [];
   #thread: ProjectorThread;
   #projector: ProjectorState = idleProjector;
-  #reader: ViewReader | undefined;
+  readonly #reader: ViewReader;
   #leases: Leases | undefined;
   #restarting = false;
+  #waking = false;
+  #wakeAgain = false;
   #closed = false;
 
   constructor(options: ViewsOptions) {
     this.#options = options;
     this.#kernel = options.kernel;
+    const { url, kernel } = options;
     this.#thread = this.#start();
+    this.#reader = url.startsWith('sqlite:')
+      ? new SqliteViewReader(url.slice('sqlite:'.length))
+      : new PostgresViewReader(url, kernel);
   }
 
   async open(): Promise<void> {
     const { url, kernel } = this.#options;
     this.#see(await this.#thread.call('state')); // fails with the thread's own reason when it could not open log or views
-    const sqlite = url.startsWith('sqlite:');
-    const postgres = sqlite ? undefined : new PostgresViewReader(url, kernel);
-    this.#reader = postgres;
     const until = kernel.monotonicMs() + openMs;
-    while ((sqlite ? this.#projector.generation : (await postgres!.standing()).generation) === 0) {
-      if (kernel.monotonicMs() > until)
+    while ((await this.#reader.standing()).generation === 0) {
+      if (kernel.monotonicMs() > until) {
         throw new Error(`the views did not open: ${this.#projector.fault ?? 'no replica projects'}`);
-      await kernel.sleep(10);
+      }
+      await kernel.sleep(5);
     }
-    this.#reader ??= new SqliteViewReader(url.slice('sqlite:'.length), this.#projector);
-    this.#leases = sqlite ? soleLeases(this.#projector.epoch) : postgresLeases(url, kernel);
+    this.#leases = url.startsWith('sqlite:') ? soleLeases(this.#projector.epoch) : postgresLeases(url, kernel);
     this.#stops.push(kernel.every(checkThreadMs, () => void this.#check()));
   }
 
   get db(): Kysely<ViewTables> {
-    return this.#reader!.db; // there since `open`
+    return this.#reader.db;
   }
 
   get leases(): Leases {
@@ -141,7 +144,7 @@ class RunningViews implements Views {
 
   async state(): Promise<ViewsState> {
     const [standing, head, { streams }] = await Promise.all([
-      this.#reader!.standing(),
+      this.#reader.standing(),
       this.#options.log.head(),
       this.db
         .selectFrom('federation_dead_letters')
@@ -162,15 +165,26 @@ class RunningViews implements Views {
   }
 
   live<R extends object>(projection: Projection<R>, log: EventLog, options?: LiveOptions): Promise<LiveView<R>> {
-    return openLive(projection, log, this.#kernel, (table) => this.#reader!.snapshot(table), options);
+    return openLive(projection, log, this.#kernel, (table) => this.#reader.snapshot(table), options);
   }
 
+  /** One call is under way at a time; what is written meanwhile is told when it returned. */
   wake(): void {
-    this.#thread.call('wake').catch(() => {}); // a dead thread is noticed by the check
+    if (this.#waking) {
+      this.#wakeAgain = true;
+      return;
+    }
+    this.#waking = true;
+    this.#wakeAgain = false;
+    const done = () => {
+      this.#waking = false;
+      if (this.#wakeAgain && !this.#closed) this.wake();
+    };
+    this.#thread.call('wake').then(done, done); // a dead thread is noticed by the check
   }
 
   digest(): Promise<string> {
-    return this.#reader!.digest();
+    return this.#reader.digest();
   }
 
   async close(): Promise<void> {
@@ -178,7 +192,7 @@ class RunningViews implements Views {
     this.#closed = true;
     for (const stop of this.#stops) stop();
     await this.#leases?.close();
-    await this.#reader?.close();
+    await this.#reader.close();
     await this.#thread.call('close').catch(() => {}); // it may be dead already
     await this.#thread.end();
   }
@@ -187,7 +201,7 @@ class RunningViews implements Views {
   async #reach(min: number): Promise<number> {
     const until = this.#kernel.monotonicMs() + minPositionMs;
     for (;;) {
-      const { position } = await this.#reader!.standing();
+      const { position } = await this.#reader.standing();
       const left = until - this.#kernel.monotonicMs();
       if (position >= min || left <= 0) return position;
       await this.#nextMove(Math.min(pollMs, left));
@@ -218,7 +232,7 @@ class RunningViews implements Views {
 
   #see(state: ProjectorState): void {
     this.#projector = state;
-    this.#reader?.moved(state);
+    this.#reader.moved(state);
     for (const done of [...this.#moved]) done();
   }
 

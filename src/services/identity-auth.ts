@@ -11,7 +11,7 @@ import type { Hub } from '../hub.ts';
 import { isoTime } from '../kernel.ts';
 import { type Ack, type ClientPacket, PROTOCOL_VERSION, type Purpose, profileOf } from '../protocol.ts';
 import { createNonces, type Nonces } from './identity-auth/nonce.ts';
-import { parseOperatorToken, sameHash } from './identity-auth/operator-token.ts';
+import { parseOperatorToken, sameHash } from '../operator-token.ts';
 import { checkProof, type Proof } from './identity-auth/proof.ts';
 import {
   createSessionTokens,

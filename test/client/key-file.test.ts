@@ -6,7 +6,7 @@ import { importJWK } from 'jose';
 import { afterAll, expect, test } from 'vitest';
 import { openKeyFile } from '../../src/client/key-file.ts';
 import { FederationNode } from '../../src/client/node.ts';
-import { checkKey, verify } from '../../src/services/identity-auth/keys.ts';
+import { checkKey, verify } from '../../src/ed25519.ts';
 
 const folder = await mkdtemp(join(tmpdir(), 'fedhub-key-'));
 afterAll(() => rm(folder, { recursive: true }));

@@ -73,8 +73,6 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
       peer.onResume(position);
       return { position: peer.position };
     },
-    'federation:subscribe': () => ({}),
-    'federation:unsubscribe': () => ({}),
     'federation:leave': () => ({}),
   };
 

@@ -4,7 +4,7 @@ import { getPublicKeyAsync, Point, signAsync, utils, verifyAsync } from '@noble/
 import fc from 'fast-check';
 import { calculateJwkThumbprint } from 'jose';
 import { describe, expect, test } from 'vitest';
-import { checkKey, keyThumbprint, verify } from '../../src/services/identity-auth/keys.ts';
+import { checkKey, keyThumbprint, verify } from '../../src/ed25519.ts';
 import { addOrder, forge, littleEndian, smallOrderKeys, torsion, withSign } from './curve.ts';
 
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('base64url');

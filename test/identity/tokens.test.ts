@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { isRefusal } from '../../src/errors.ts';
 import { createKernel } from '../../src/kernel.ts';
 import { type KeyRecord, openKeyring } from '../../src/keyring.ts';
-import { makeOperatorToken, parseOperatorToken, sameHash } from '../../src/services/identity-auth/operator-token.ts';
+import { makeOperatorToken, parseOperatorToken, sameHash } from '../../src/operator-token.ts';
 import { createSessionTokens } from '../../src/services/identity-auth/session-token.ts';
 
 let now = Date.parse('2026-01-01T00:00:00.400Z');

@@ -10,6 +10,7 @@ import { call, defects, isCode, joinBySocket } from './visitor.ts';
 
 let hub: TestHub;
 const open: RawSocket[] = [];
+let members = 0;
 
 beforeAll(async () => {
   hub = await startTestHub();
@@ -28,8 +29,8 @@ async function stranger(): Promise<RawSocket> {
   return socket;
 }
 
-async function member(nodeId = 'alpha'): Promise<RawSocket> {
-  const { socket } = await joinBySocket(hub, nodeId);
+async function member(): Promise<RawSocket> {
+  const { socket } = await joinBySocket(hub, `member-${++members}`);
   open.push(socket);
   return socket;
 }
@@ -113,7 +114,7 @@ describe('hostile packets', () => {
 const reserved = new Set(['connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener']);
 
 describe('packets that are none', () => {
-  test.each([
+  test.each<readonly [what: string, packet: string]>([
     ['no name and no arguments', '42'],
     ['an acknowledgement and nothing else', '421'],
     ['an acknowledgement beyond counting', `42${'9'.repeat(400)}["federation:heartbeat",{}]`],

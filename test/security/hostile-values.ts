@@ -48,7 +48,7 @@ export const hostileTexts: readonly string[] = [
   JSON.stringify(deep(40)),
   '['.repeat(40) + ']'.repeat(40),
   '['.repeat(50_000) + ']'.repeat(50_000),
-  '{"a":'.repeat(20_000) + '1' + '}'.repeat(20_000),
+  `${'{"a":'.repeat(20_000)}1${'}'.repeat(20_000)}`,
   JSON.stringify(wide(10_001)),
   JSON.stringify(Array(10_001).fill(0)),
   JSON.stringify('x'.repeat(200_000)),

@@ -1,5 +1,5 @@
 /** A real PostgreSQL server of the tests' own: started in a folder, stopped, started again, removed. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -9,9 +9,11 @@ export interface PostgresServer {
   /** Of the database `postgres`, as its superuser. */
   readonly url: string;
   readonly folder: string;
+  /** The last lines that the server wrote. */
+  said(): string;
   /** Fast shutdown: connections are cut, what was committed stays. */
   stop(): Promise<void>;
-  /** Starts it again on the same port and folder. */
+  /** Starts it again on the same port and folder, unless it runs. */
   start(): Promise<void>;
   /** Stops it and removes its folder. */
   remove(): Promise<void>;
@@ -43,8 +45,11 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
     onLog: (line) => remember(said, line),
     onError: (error) => remember(said, String(error)),
   });
+  const stop = async () => {
+    if (await runs(folder)) await server.stop(); // it would wait for ever for a server that ended by itself
+  };
   const remove = async () => {
-    await server.stop();
+    await stop();
     if (!options.folder) await rm(folder, { recursive: true, force: true });
   };
   try {
@@ -57,8 +62,11 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
   return {
     url: `postgres://postgres:postgres@127.0.0.1:${port}/postgres`,
     folder,
-    stop: () => server.stop(),
-    start: () => start(server, said),
+    said: () => said.join('\n'),
+    stop,
+    start: async () => {
+      if (!(await runs(folder))) await start(server, said);
+    },
     remove,
   };
 }
@@ -68,6 +76,16 @@ async function start(server: EmbeddedPostgres, said: readonly string[]): Promise
     await server.start();
   } catch (error) {
     throw new Error(`PostgreSQL ended while it started. It said:\n${said.join('\n')}`, { cause: error });
+  }
+}
+
+/** Whether a server runs on this folder, by the file in which it wrote its process id. */
+async function runs(folder: string): Promise<boolean> {
+  try {
+    const [pid] = (await readFile(path.join(folder, 'postmaster.pid'), 'utf8')).split('\n');
+    return process.kill(Number(pid), 0);
+  } catch {
+    return false;
   }
 }
 

@@ -20,9 +20,12 @@ export function mountSmallDisk(megabytes: number): SmallDisk {
     asRoot('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0777`, 'tmpfs', folder);
   } catch (error) {
     rmdirSync(folder);
-    throw new Error('this test fills a disk, and none may be mounted here: it needs Linux and root, or sudo without a password', {
-      cause: error,
-    });
+    throw new Error(
+      'this test fills a disk, and none may be mounted here: it needs Linux and root, or sudo without a password',
+      {
+        cause: error,
+      },
+    );
   }
   const ballast = path.join(folder, 'ballast');
   return {

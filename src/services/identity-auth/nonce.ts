@@ -7,7 +7,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { type Refusal, refuse } from '../../errors.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { Purpose } from '../../protocol.ts';
-import { bytesOfBase64url } from './keys.ts';
+import { bytesOfBase64url } from '../../ed25519.ts';
 
 export const nonceLifetimeMs = 60_000;
 

@@ -2,7 +2,7 @@
 import { type Refusal, refuse } from '../../errors.ts';
 import type { NodeProfile } from '../../events/node.ts';
 import { type Purpose, proofText } from '../../protocol.ts';
-import { checkKey, verify } from './keys.ts';
+import { checkKey, verify } from '../../ed25519.ts';
 import type { Nonces } from './nonce.ts';
 
 /** What a node presents. `profile` is `{}` for a session; `signature` is base64url. */

@@ -17,6 +17,7 @@ import { actorOf, anonymous, type Identity } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
+import { allowedMethods } from './allowed-methods.ts';
 import { describeProblems, Problem } from './describe.ts';
 
 export type Access = 'anyone' | 'member' | 'admin';
@@ -69,7 +70,14 @@ export async function createHttp(
   app.removeContentTypeParser('text/plain');
   app.setValidatorCompiler(({ schema, httpPart }) => validator(schema as TSchema, httpPart)); // every schema here is TypeBox's
   app.setErrorHandler((error, request, reply) => answerError(hub, error, request, reply));
-  app.setNotFoundHandler((request, reply) => sendProblem(reply, request, refuse('not_found', 'there is no such path')));
+  const methodsOf = allowedMethods(app);
+  app.setNotFoundHandler((request, reply) => {
+    const methods = methodsOf(request.url.replace(/\?.*$/, ''));
+    if (methods.length === 0 || methods.includes(request.method))
+      return sendProblem(reply, request, refuse('not_found', 'there is no such path'));
+    const detail = `this path takes ${methods.join(', ')}`;
+    return sendProblem(reply.header('allow', methods.join(', ')), request, refuse('method_not_allowed', detail));
+  });
   app.decorateRequest('identity'); // the hook below sets it before any handler sees it
   app.addHook('onRequest', async (request, reply) => {
     const refused = await admit(hub, request);

@@ -1,6 +1,7 @@
 /** /nodes: the directory, and nodes that live by HTTP alone. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
+import { Compile } from 'typebox/compile';
 import { type Refusal, refuse } from '../../errors.ts';
 import { Reading } from '../../events/heartbeat.ts';
 import { NodeId, NodeProfile, NodeRole, PublicKey } from '../../events/node.ts';
@@ -186,17 +187,17 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
   );
 }
 
-const isNodeId = new RegExp(NodeId.pattern);
+const nodeIds = Compile(NodeId);
 
 /** Where a page ended, as the next request gives it back. */
-function cursorOf(nodeId: string): string {
-  return Buffer.from(nodeId).toString('base64url');
+function cursorOf(id: string): string {
+  return Buffer.from(id).toString('base64url');
 }
 
 /** The id that a cursor holds; undefined for text that is no cursor of this list. */
 function nodeIdOf(cursor: string): string | undefined {
-  const nodeId = Buffer.from(cursor, 'base64url').toString();
-  return isNodeId.test(nodeId) && cursorOf(nodeId) === cursor ? nodeId : undefined;
+  const id = Buffer.from(cursor, 'base64url').toString();
+  return nodeIds.Check(id) && cursorOf(id) === cursor ? id : undefined;
 }
 
 function onlyItself({ identity }: FastifyRequest, nodeId: string): Refusal | undefined {

@@ -8,7 +8,7 @@ import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import type { Lease } from '../../lease.ts';
 import type { KeyRow } from '../../projections/keys.ts';
-import { keyThumbprint } from '../identity-auth/keys.ts';
+import { keyThumbprint } from '../../ed25519.ts';
 
 const lookEveryMs = 5_000;
 

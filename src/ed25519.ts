@@ -2,7 +2,7 @@
 import { createHash, createPublicKey, verify as cryptoVerify, type KeyObject } from 'node:crypto';
 import { Point } from '@noble/ed25519';
 import { LRUCache } from 'lru-cache';
-import { type Refusal, refuse } from '../../errors.ts';
+import { type Refusal, refuse } from './errors.ts';
 
 /** Keys that passed, ready to verify with; only accepted keys get in, so strangers cannot fill it with rubbish. */
 const accepted = new LRUCache<string, KeyObject>({ max: 10_000 });

@@ -1,6 +1,6 @@
 /** Operator tokens: `fht_<prefix>_<secret>`, shown once; the hub keeps the prefix to find one by and the hash to know it by. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { Kernel } from '../../kernel.ts';
+import type { Kernel } from './kernel.ts';
 
 /** Not secret: what is stored, listed and logged of a token. */
 export interface OperatorTokenName {
