@@ -13,6 +13,7 @@ import type { Hub } from './hub.ts';
 import type { Kernel } from './kernel.ts';
 import { fileKeyring, openKeyring, postgresKeyring } from './keyring.ts';
 import { Lifecycle, type ServiceStatus } from './lifecycle.ts';
+import { makeOperatorToken } from './operator-token.ts';
 import { alerts } from './projections/alerts.ts';
 import { federation } from './projections/federation.ts';
 import { keys } from './projections/keys.ts';
@@ -21,7 +22,6 @@ import { operatorTokens } from './projections/operator-tokens.ts';
 import { sessions } from './projections/sessions.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
-import { makeOperatorToken } from './operator-token.ts';
 import { manifest } from './services/manifest.ts';
 
 export interface RunningHub {

@@ -6,7 +6,12 @@ import { Type } from 'typebox';
 import { kept, transient } from './define.ts';
 import { NodeId } from './node.ts';
 
-export const AlertMeasure = Type.Union([Type.Literal('cpu'), Type.Literal('memory'), Type.Literal('disk'), Type.Literal('gpu')]);
+export const AlertMeasure = Type.Union([
+  Type.Literal('cpu'),
+  Type.Literal('memory'),
+  Type.Literal('disk'),
+  Type.Literal('gpu'),
+]);
 export type AlertMeasure = Type.Static<typeof AlertMeasure>;
 export const AlertLevel = Type.Union([Type.Literal('warning'), Type.Literal('critical')]);
 export type AlertLevel = Type.Static<typeof AlertLevel>;
@@ -47,17 +52,40 @@ export const HealthHour = Type.Object({
 export type HealthHour = Type.Static<typeof HealthHour>;
 
 export const healthEvents = {
-  'alert.opened': kept(Type.Object({ node_id: NodeId, measure: AlertMeasure, level: AlertLevel, percent: Type.Number(), threshold: Type.Number() })),
+  'alert.opened': kept(
+    Type.Object({
+      node_id: NodeId,
+      measure: AlertMeasure,
+      level: AlertLevel,
+      percent: Type.Number(),
+      threshold: Type.Number(),
+    }),
+  ),
   /** The same measure crossed its other threshold. */
-  'alert.changed': kept(Type.Object({ node_id: NodeId, measure: AlertMeasure, level: AlertLevel, percent: Type.Number(), threshold: Type.Number() })),
-  'alert.closed': kept(Type.Object({ node_id: NodeId, measure: AlertMeasure, percent: Type.Union([Type.Number(), Type.Null()]) })),
+  'alert.changed': kept(
+    Type.Object({
+      node_id: NodeId,
+      measure: AlertMeasure,
+      level: AlertLevel,
+      percent: Type.Number(),
+      threshold: Type.Number(),
+    }),
+  ),
+  'alert.closed': kept(
+    Type.Object({ node_id: NodeId, measure: AlertMeasure, percent: Type.Union([Type.Number(), Type.Null()]) }),
+  ),
   'health.measured': transient(HealthReading),
   /** Written when the segment is dropped; replaces the readings it was folded from. */
   'health.rolled-up': kept(HealthHour),
 } as const;
 
 /** Folds one reading into its hour. Pure; `hour` is the start of the hour it lies in. */
-export function foldHealth(known: HealthHour | undefined, reading: HealthReading, segment: number, hour: string): HealthHour {
+export function foldHealth(
+  known: HealthHour | undefined,
+  reading: HealthReading,
+  segment: number,
+  hour: string,
+): HealthHour {
   const alerts = reading.alerts_warning + reading.alerts_critical;
   return {
     segment,

@@ -71,7 +71,12 @@ export type Verdict =
    * The command id (then `command` is its record) or, on a kept stream, the id of the first event is in the log already.
    * Judged before `expected`. `position` and `revision` are of the last event that stands there for it.
    */
-  | { readonly status: 'duplicate'; readonly position: number; readonly revision: number; readonly command?: StoredCommand };
+  | {
+      readonly status: 'duplicate';
+      readonly position: number;
+      readonly revision: number;
+      readonly command?: StoredCommand;
+    };
 
 /** A page of the whole log. `through` is how far was looked: ask on from there, even when a filter left no events. */
 export interface Page {

@@ -9,9 +9,9 @@ import { isRefusal, type Refusal, refuse } from '../errors.ts';
 import type { NodeProfile } from '../events/node.ts';
 import type { Hub } from '../hub.ts';
 import { isoTime } from '../kernel.ts';
+import { parseOperatorToken, sameHash } from '../operator-token.ts';
 import { type Ack, type ClientPacket, PROTOCOL_VERSION, type Purpose, profileOf } from '../protocol.ts';
 import { createNonces, type Nonces } from './identity-auth/nonce.ts';
-import { parseOperatorToken, sameHash } from '../operator-token.ts';
 import { checkProof, type Proof } from './identity-auth/proof.ts';
 import {
   createSessionTokens,

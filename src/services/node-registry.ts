@@ -14,11 +14,11 @@ import {
   remove,
   update,
 } from '../commands/node.ts';
+import { keyThumbprint } from '../ed25519.ts';
 import { isRefusal, type Refusal } from '../errors.ts';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile } from '../events/node.ts';
 import type { Hub } from '../hub.ts';
-import { keyThumbprint } from '../ed25519.ts';
 import { FailureDetector } from './node-registry/failure-detector.ts';
 import { reapTheDead } from './node-registry/reaper.ts';
 import { finishRegistrations } from './node-registry/registrations.ts';

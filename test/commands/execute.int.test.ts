@@ -53,13 +53,7 @@ describe('execute', () => {
   });
 
   it('answers a refusal and writes nothing', async () => {
-    const done = await one.execute(
-      nodeStream('nobody'),
-      node,
-      remove,
-      { nodeId: 'nobody', cause: 'operator' },
-      about,
-    );
+    const done = await one.execute(nodeStream('nobody'), node, remove, { nodeId: 'nobody', cause: 'operator' }, about);
     expect(done).toMatchObject({ refused: 'not_found' });
     expect(await log.readStream('node-nobody', 0, 1)).toEqual([]);
   });
@@ -109,14 +103,7 @@ describe('execute', () => {
   it('sees what another replica wrote before its next decision on readings', async () => {
     await enlist(one, 'gone');
     const beat = () =>
-      two.record(
-        nodeStream('gone'),
-        node,
-        heartbeat,
-        { nodeId: 'gone', reading: {} },
-        heartbeatStream('gone'),
-        about,
-      );
+      two.record(nodeStream('gone'), node, heartbeat, { nodeId: 'gone', reading: {} }, heartbeatStream('gone'), about);
     expect(await beat()).toHaveProperty('position');
     await one.execute(nodeStream('gone'), node, remove, { nodeId: 'gone', cause: 'operator' }, about);
     await expect.poll(beat).toMatchObject({ refused: 'node_removed' });

@@ -1,4 +1,4 @@
-/** Tests of deciders read as: given these facts, when this is asked, then these facts, or this refusal. */
+/** Tests of deciders read as: given these facts, when this is asked, it gives these facts, or this refusal. */
 import { expect } from 'vitest';
 import type { Aggregate, Decide, Happened } from '../../src/commands/execute.ts';
 import { type Code, isRefusal } from '../../src/errors.ts';
@@ -17,7 +17,7 @@ export function given<State>(aggregate: Aggregate<State>, ...facts: DomainEvent[
     when<Command, Reply>(decide: Decide<State, Command, Reply>, command: Command) {
       const decision = decide(state, command, { now, id: '00000000-0000-7000-8000-000000000001' });
       return {
-        then(...events: DomainEvent[]) {
+        gives(...events: DomainEvent[]) {
           if (isRefusal(decision)) throw new Error(`refused: ${decision.refused}`);
           expect(decision.events).toEqual(events);
           for (const event of events) encode(event, { id: 'x', time: past, meta: '{}' }); // fits its schema

@@ -26,43 +26,55 @@ const cleared: DomainEvent = { type: 'node.cleared', data: { node_id: nodeId } }
 
 describe('registering', () => {
   it('makes a stranger a member of an open federation', () => {
-    given(node).when(register, asked).then(registered);
+    given(node).when(register, asked).gives(registered);
     given(node).when(register, asked).answers({ role: 'member', known: false });
   });
 
   it('refuses a stranger where nodes are admitted by approval or by invitation', () => {
-    given(node).when(register, { ...asked, mode: 'approval' }).refused('approval_required');
-    given(node).when(register, { ...asked, mode: 'invite' }).refused('invite_required');
+    given(node)
+      .when(register, { ...asked, mode: 'approval' })
+      .refused('approval_required');
+    given(node)
+      .when(register, { ...asked, mode: 'invite' })
+      .refused('invite_required');
   });
 
   it('lets a member come back in every mode', () => {
-    given(node, registered).when(register, { ...asked, mode: 'invite' }).then();
-    given(node, registered).when(register, { ...asked, mode: 'approval' }).answers({ role: 'member', known: true });
+    given(node, registered)
+      .when(register, { ...asked, mode: 'invite' })
+      .gives();
+    given(node, registered)
+      .when(register, { ...asked, mode: 'approval' })
+      .answers({ role: 'member', known: true });
   });
 
   it('writes a changed profile down, and nothing when it is the same', () => {
     const changed = { ...profile, owner: 'Lovelace' };
     given(node, registered)
       .when(register, { ...asked, profile: changed })
-      .then({ type: 'node.updated', data: { node_id: nodeId, profile: changed } });
-    given(node, registered).when(register, asked).then();
+      .gives({ type: 'node.updated', data: { node_id: nodeId, profile: changed } });
+    given(node, registered).when(register, asked).gives();
   });
 
   it('refuses an id that belongs to another key', () => {
-    given(node, registered).when(register, { ...asked, publicKey: otherKey }).refused('node_id_taken');
+    given(node, registered)
+      .when(register, { ...asked, publicKey: otherKey })
+      .refused('node_id_taken');
   });
 
   it('brings a node back that was doubted, lost or gone', () => {
-    given(node, registered, suspected).when(register, asked).then(cleared);
-    given(node, registered, lost).when(register, asked).then(returned);
-    given(node, registered, left).when(register, asked).then(returned);
+    given(node, registered, suspected).when(register, asked).gives(cleared);
+    given(node, registered, lost).when(register, asked).gives(returned);
+    given(node, registered, left).when(register, asked).gives(returned);
   });
 
   it('takes a removed node as a stranger, with whatever key', () => {
     given(node, registered, removed)
       .when(register, { ...asked, publicKey: otherKey })
-      .then({ type: 'node.registered', data: { ...registered.data, public_key: otherKey } as never });
-    given(node, registered, removed).when(register, { ...asked, mode: 'invite' }).refused('invite_required');
+      .gives({ type: 'node.registered', data: { ...registered.data, public_key: otherKey } as never });
+    given(node, registered, removed)
+      .when(register, { ...asked, mode: 'invite' })
+      .refused('invite_required');
   });
 });
 
@@ -71,8 +83,8 @@ describe('heartbeats', () => {
 
   it('of a member go into the log, whatever its presence', () => {
     const received: DomainEvent = { type: 'heartbeat.received', data: { node_id: nodeId, ...reading } };
-    given(node, registered).when(heartbeat, { nodeId, reading }).then(received);
-    given(node, registered, lost).when(heartbeat, { nodeId, reading }).then(received);
+    given(node, registered).when(heartbeat, { nodeId, reading }).gives(received);
+    given(node, registered, lost).when(heartbeat, { nodeId, reading }).gives(received);
   });
 
   it('of strangers and of removed nodes are refused', () => {
@@ -90,37 +102,39 @@ describe('judging a silence', () => {
   it('doubts only a node that is online', () => {
     given(node, registered)
       .when(judge, suspect)
-      .then({ type: 'node.suspected', data: { node_id: nodeId, phi: 20, silent_ms: 90_000 } });
-    given(node, registered, suspected).when(judge, suspect).then();
-    given(node, registered, lost).when(judge, suspect).then();
+      .gives({ type: 'node.suspected', data: { node_id: nodeId, phi: 20, silent_ms: 90_000 } });
+    given(node, registered, suspected).when(judge, suspect).gives();
+    given(node, registered, lost).when(judge, suspect).gives();
   });
 
   it('loses a node once', () => {
-    given(node, registered, suspected).when(judge, lose).then(lost);
-    given(node, registered, lost).when(judge, lose).then();
-    given(node, registered, left).when(judge, lose).then();
+    given(node, registered, suspected).when(judge, lose).gives(lost);
+    given(node, registered, lost).when(judge, lose).gives();
+    given(node, registered, left).when(judge, lose).gives();
   });
 
   it('clears a doubt, and welcomes back who was lost', () => {
-    given(node, registered, suspected).when(judge, clear).then(cleared);
-    given(node, registered, lost).when(judge, clear).then(returned);
-    given(node, registered).when(judge, clear).then();
+    given(node, registered, suspected).when(judge, clear).gives(cleared);
+    given(node, registered, lost).when(judge, clear).gives(returned);
+    given(node, registered).when(judge, clear).gives();
   });
 
   it('says nothing of strangers and removed nodes', () => {
-    given(node).when(judge, lose).then();
-    given(node, registered, removed).when(judge, clear).then();
+    given(node).when(judge, lose).gives();
+    given(node, registered, removed).when(judge, clear).gives();
   });
 });
 
 describe('leaving', () => {
   it('is written once', () => {
-    given(node, registered).when(leave, { nodeId }).then(left);
-    given(node, registered, left).when(leave, { nodeId }).then();
+    given(node, registered).when(leave, { nodeId }).gives(left);
+    given(node, registered, left).when(leave, { nodeId }).gives();
   });
 
   it('is no removal: the node is still a member', () => {
-    given(node, registered, left).when(register, { ...asked, mode: 'invite' }).then(returned);
+    given(node, registered, left)
+      .when(register, { ...asked, mode: 'invite' })
+      .gives(returned);
   });
 });
 
@@ -128,12 +142,14 @@ describe('changing and removing', () => {
   it('changes the named parts of a profile only', () => {
     given(node, registered)
       .when(update, { nodeId, changes: { owner: 'Byron' } })
-      .then({ type: 'node.updated', data: { node_id: nodeId, profile: { ...profile, owner: 'Byron' } } });
-    given(node, registered).when(update, { nodeId, changes: { display_name: 'Ada' } }).then();
+      .gives({ type: 'node.updated', data: { node_id: nodeId, profile: { ...profile, owner: 'Byron' } } });
+    given(node, registered)
+      .when(update, { nodeId, changes: { display_name: 'Ada' } })
+      .gives();
   });
 
   it('removes a member and answers its key, once', () => {
-    given(node, registered).when(remove, { nodeId, cause: 'operator' }).then(removed);
+    given(node, registered).when(remove, { nodeId, cause: 'operator' }).gives(removed);
     given(node, registered).when(remove, { nodeId, cause: 'operator' }).answers({ publicKey });
     given(node, registered, removed).when(remove, { nodeId, cause: 'operator' }).refused('node_removed');
     given(node).when(remove, { nodeId, cause: 'operator' }).refused('not_found');

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { alert, levelAt, observe } from '../../src/commands/alert.ts';
 import { bodyHash, commandId } from '../../src/commands/command-id.ts';
 import { admission, changeMode, federation, found } from '../../src/commands/governance.ts';
-import { confirm, key, release, reserve, reservationMs } from '../../src/commands/key.ts';
+import { confirm, key, release, reservationMs, reserve } from '../../src/commands/key.ts';
 import { createToken, operatorToken } from '../../src/commands/operator-token.ts';
 import { rollUp, segment } from '../../src/commands/segment.ts';
 import { end, open, renew, session } from '../../src/commands/session.ts';
@@ -14,7 +14,7 @@ describe('the federation', () => {
   const founded: DomainEvent = { type: 'federation.founded', data: { federation_id: 'f', mode: 'open' } };
 
   it('is founded once; who comes later gets what was founded', () => {
-    given(federation).when(found, { federationId: 'f', mode: 'open' }).then(founded);
+    given(federation).when(found, { federationId: 'f', mode: 'open' }).gives(founded);
     given(federation, founded)
       .when(found, { federationId: 'g', mode: 'invite' })
       .answers({ federationId: 'f', mode: 'open', founded: false });
@@ -23,8 +23,8 @@ describe('the federation', () => {
   it('changes its mode, and writes nothing when it is the same', () => {
     given(federation, founded)
       .when(changeMode, { mode: 'invite' })
-      .then({ type: 'governance.mode-changed', data: { mode: 'invite', previous: 'open' } });
-    given(federation, founded).when(changeMode, { mode: 'open' }).then();
+      .gives({ type: 'governance.mode-changed', data: { mode: 'invite', previous: 'open' } });
+    given(federation, founded).when(changeMode, { mode: 'open' }).gives();
   });
 
   it('admits everyone only when open', () => {
@@ -47,20 +47,20 @@ describe('a key', () => {
   const released: DomainEvent = { type: 'key.released', data };
 
   it('is held for the first who asks, for a minute', () => {
-    given(key).when(reserve, use).then(reserved);
+    given(key).when(reserve, use).gives(reserved);
     given(key, reserved).when(reserve, other).refused('key_taken');
-    given(key, reserved).when(reserve, use).then();
+    given(key, reserved).when(reserve, use).gives();
   });
 
   it('is free again when the reservation lapsed or was released', () => {
-    given(key, lapsed).when(reserve, use).then(reserved);
+    given(key, lapsed).when(reserve, use).gives(reserved);
     given(key, lapsed).when(reserve, other).answers({ confirmed: false });
     given(key, reserved, released).when(reserve, other).answers({ confirmed: false });
   });
 
   it('stays with its node once confirmed', () => {
-    given(key, reserved).when(confirm, use).then(confirmed);
-    given(key, reserved, confirmed).when(confirm, use).then();
+    given(key, reserved).when(confirm, use).gives(confirmed);
+    given(key, reserved, confirmed).when(confirm, use).gives();
     given(key, reserved, confirmed).when(reserve, other).refused('key_taken');
     given(key, reserved, confirmed).when(reserve, use).answers({ confirmed: true });
   });
@@ -70,9 +70,9 @@ describe('a key', () => {
   });
 
   it('is released by its holder only', () => {
-    given(key, reserved, confirmed).when(release, use).then(released);
-    given(key, reserved, confirmed).when(release, other).then();
-    given(key).when(release, use).then();
+    given(key, reserved, confirmed).when(release, use).gives(released);
+    given(key, reserved, confirmed).when(release, other).gives();
+    given(key).when(release, use).gives();
   });
 });
 
@@ -98,10 +98,10 @@ describe('a session', () => {
 
   it('is not ended by the goodbye of a stale one', () => {
     const ending = (sessionId: string) => ({ nodeId: 'ada', sessionId, cause: 'transport close' });
-    given(session, opened('a'), opened('b')).when(end, ending('socket.a')).then();
+    given(session, opened('a'), opened('b')).when(end, ending('socket.a')).gives();
     given(session, opened('a'))
       .when(end, ending('socket.a'))
-      .then({
+      .gives({
         type: 'session.ended',
         data: { node_id: 'ada', session_id: 'socket.a', cause: 'transport close' },
       });
@@ -135,28 +135,28 @@ describe('alerts', () => {
   it('open, change and close, each once', () => {
     given(alert)
       .when(observe, { nodeId: 'ada', resources: { cpu_percent: 85 } })
-      .then(opened);
+      .gives(opened);
     given(alert, opened)
       .when(observe, { nodeId: 'ada', resources: { cpu_percent: 86 } })
-      .then();
+      .gives();
     given(alert, opened)
       .when(observe, { nodeId: 'ada', resources: { cpu_percent: 97 } })
-      .then({
+      .gives({
         type: 'alert.changed',
         data: { node_id: 'ada', measure: 'cpu', level: 'critical', percent: 97, threshold: 95 },
       });
     given(alert, opened)
       .when(observe, { nodeId: 'ada', resources: { cpu_percent: 50 } })
-      .then({ type: 'alert.closed', data: { node_id: 'ada', measure: 'cpu', percent: 50 } });
+      .gives({ type: 'alert.closed', data: { node_id: 'ada', measure: 'cpu', percent: 50 } });
   });
 
   it('stay as they are when a heartbeat does not name the measure, and close when the node is gone', () => {
     given(alert, opened)
       .when(observe, { nodeId: 'ada', resources: { disk_percent: 10 } })
-      .then();
+      .gives();
     given(alert, opened)
       .when(observe, { nodeId: 'ada', gone: true })
-      .then({ type: 'alert.closed', data: { node_id: 'ada', measure: 'cpu', percent: null } });
+      .gives({ type: 'alert.closed', data: { node_id: 'ada', measure: 'cpu', percent: null } });
   });
 });
 
@@ -164,33 +164,38 @@ describe('once-only things', () => {
   it('a token prefix is used once', () => {
     const token = { prefix: 'abcdefgh', hash: 'h', label: 'l', scopes: ['admin'] };
     const created: DomainEvent = { type: 'operator-token.created', data: token };
-    given(operatorToken).when(createToken, token).then(created);
+    given(operatorToken).when(createToken, token).gives(created);
     given(operatorToken, created).when(createToken, token).refused('conflict');
   });
 
   it('one rebuild runs at a time', () => {
     const rebuild_id = '00000000-0000-7000-8000-000000000001';
     const requested: DomainEvent = { type: 'views.rebuild-requested', data: { rebuild_id } };
-    given(viewsState).when(requestRebuild, {}).then(requested);
+    given(viewsState).when(requestRebuild, {}).gives(requested);
     given(viewsState, requested).when(requestRebuild, {}).refused('rebuild_running');
     given(viewsState, requested, {
       type: 'views.rebuilt',
       data: { rebuild_id, generation: 2, events: 1, digest: 'd' },
     })
       .when(requestRebuild, {})
-      .then(requested);
+      .gives(requested);
   });
 
   it('a segment is rolled up once', () => {
     const rolled = { from: 1, to: 10, count: 0, root: 'r', heartbeats: [], health: [] };
     const dropped: DomainEvent = { type: 'log.segment-dropped', data: { from: 1, to: 10, count: 0, root: 'r' } };
-    given(segment).when(rollUp, rolled).then(dropped);
-    given(segment, dropped).when(rollUp, rolled).then();
+    given(segment).when(rollUp, rolled).gives(dropped);
+    given(segment, dropped).when(rollUp, rolled).gives();
   });
 
   it('a command id depends on actor, route and key, and nothing runs into the other', () => {
     expect(commandId('a', 'b', 'c')).toBe(commandId('a', 'b', 'c'));
-    const ids = [commandId('a', 'b', 'c'), commandId('a', 'bc', ''), commandId('ab', '', 'c'), commandId('', 'ab', 'c')];
+    const ids = [
+      commandId('a', 'b', 'c'),
+      commandId('a', 'bc', ''),
+      commandId('ab', '', 'c'),
+      commandId('', 'ab', 'c'),
+    ];
     expect(new Set(ids).size).toBe(4);
     expect(bodyHash({ a: 1 })).not.toBe(bodyHash({ a: 2 }));
   });

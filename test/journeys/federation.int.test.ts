@@ -60,8 +60,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
       ...(body && { body: JSON.stringify(body) }),
     });
   const get = async <T>(hub: TestHub, path: string) => (await (await call(hub, 'GET', path)).json()) as T;
-  const nodeOn = async (hub: TestHub, nodeId: string) =>
-    (await get<{ node?: Listed }>(hub, `/nodes/${nodeId}`)).node;
+  const nodeOn = async (hub: TestHub, nodeId: string) => (await get<{ node?: Listed }>(hub, `/nodes/${nodeId}`)).node;
 
   it('a node joins at one replica, and every replica knows it', async () => {
     const ada = newNode('ada', first, { capabilities: ['gpu'], owner: 'lovelace', models: ['m-7b'] });

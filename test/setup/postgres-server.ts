@@ -1,5 +1,6 @@
 /** A real PostgreSQL server of the tests' own: started in a folder, stopped, started again, removed. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { readFileSync, rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -46,11 +47,21 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
     onError: (error) => remember(said, String(error)),
   });
   const stop = async () => {
-    if (await runs(folder)) await server.stop(); // it would wait for ever for a server that ended by itself
+    if (processOf(folder)) await server.stop(); // it would wait for ever for a server that ended by itself
   };
+  const removeFolder = () => {
+    if (!options.folder) rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  };
+  const atExit = () => {
+    const pid = processOf(folder);
+    if (pid) process.kill(pid, 'SIGKILL');
+    removeFolder();
+  };
+  process.once('exit', atExit); // an interrupted run comes to no teardown
   const remove = async () => {
     await stop();
-    if (!options.folder) await rm(folder, { recursive: true, force: true });
+    removeFolder();
+    process.off('exit', atExit);
   };
   try {
     await server.initialise();
@@ -65,7 +76,7 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
     said: () => said.join('\n'),
     stop,
     start: async () => {
-      if (!(await runs(folder))) await start(server, said);
+      if (!processOf(folder)) await start(server, said);
     },
     remove,
   };
@@ -79,13 +90,14 @@ async function start(server: EmbeddedPostgres, said: readonly string[]): Promise
   }
 }
 
-/** Whether a server runs on this folder, by the file in which it wrote its process id. */
-async function runs(folder: string): Promise<boolean> {
+/** Id of the first process of the server that runs on this folder, if one does: it wrote it down there. */
+function processOf(folder: string): number | undefined {
   try {
-    const [pid] = (await readFile(path.join(folder, 'postmaster.pid'), 'utf8')).split('\n');
-    return process.kill(Number(pid), 0);
+    const pid = Number(readFileSync(path.join(folder, 'postmaster.pid'), 'utf8').split('\n')[0]);
+    process.kill(pid, 0);
+    return pid;
   } catch {
-    return false;
+    return undefined;
   }
 }
 

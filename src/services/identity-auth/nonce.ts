@@ -4,10 +4,10 @@
  * records its nonce in the log as the id of the command.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import { bytesOfBase64url } from '../../ed25519.ts';
 import { type Refusal, refuse } from '../../errors.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { Purpose } from '../../protocol.ts';
-import { bytesOfBase64url } from '../../ed25519.ts';
 
 export const nonceLifetimeMs = 60_000;
 

@@ -1,8 +1,9 @@
 /** Did the holder of this key sign this, here, now, for this? The one check behind registering and opening a session. */
+
+import { checkKey, verify } from '../../ed25519.ts';
 import { type Refusal, refuse } from '../../errors.ts';
 import type { NodeProfile } from '../../events/node.ts';
 import { type Purpose, proofText } from '../../protocol.ts';
-import { checkKey, verify } from '../../ed25519.ts';
 import type { Nonces } from './nonce.ts';
 
 /** What a node presents. `profile` is `{}` for a session; `signature` is base64url. */

@@ -4,11 +4,11 @@
  */
 import { confirm, key, keyStream, release, reservationMs } from '../../commands/key.ts';
 import { node, nodeStream } from '../../commands/node.ts';
+import { keyThumbprint } from '../../ed25519.ts';
 import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import type { Lease } from '../../lease.ts';
 import type { KeyRow } from '../../projections/keys.ts';
-import { keyThumbprint } from '../../ed25519.ts';
 
 const lookEveryMs = 5_000;
 
