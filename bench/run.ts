@@ -35,12 +35,13 @@ await promisify(execFile)('npm', ['run', 'build'], { cwd: new URL('..', import.m
 const server = await postgres();
 try {
   for (const name of asked.length > 0 ? asked : Object.keys(scenarios)) {
-    console.error(`${name} …`);
+    const at = performance.now();
     try {
       figures.push(...(await runScenario(name, server.url)));
     } catch (error) {
       failures[name] = error instanceof Error ? error.message : String(error);
     }
+    console.error(`${name}: ${Math.round((performance.now() - at) / 1000)} s`);
   }
   const report: Report = {
     time: new Date().toISOString(),

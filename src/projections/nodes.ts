@@ -123,7 +123,7 @@ export function findNodes(
   const { status, owner, capability, model } = filter;
   let query = db.selectFrom('federation_nodes').selectAll().where('node_id', '>', after);
   if (status !== undefined) query = query.where('status', '=', status);
-  if (owner !== undefined) query = query.where('owner', '=', owner);
+  if (owner !== undefined) query = query.where('owner', '=', owner.replaceAll('\0', '\u{FFFD}')); // as rows hold it
   if (capability !== undefined) query = query.where(holds('capabilities', JSON.stringify(capability)));
   if (model !== undefined) {
     const name = JSON.stringify(model);
