@@ -9,6 +9,7 @@ import { lockDataFolder } from './data-lock.ts';
 import { Doors } from './doors.ts';
 import { isRefusal } from './errors.ts';
 import { checkCatalog } from './events/catalog.ts';
+import type { EventLog } from './events/log.ts';
 import type { Hub } from './hub.ts';
 import type { Kernel } from './kernel.ts';
 import { fileKeyring, openKeyring, postgresKeyring } from './keyring.ts';
@@ -20,6 +21,7 @@ import { keys } from './projections/keys.ts';
 import { nodes } from './projections/nodes.ts';
 import { operatorTokens } from './projections/operator-tokens.ts';
 import { sessions } from './projections/sessions.ts';
+import type { Views } from './projections/views.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
 import { manifest } from './services/manifest.ts';
@@ -72,6 +74,9 @@ async function assemble(
   }
   const log = await openLog(config.logUrl, kernel);
   stops.push(() => log.close());
+  // The views' thread takes longest to be there; everything else happens meanwhile.
+  const opening = openViews({ url: config.viewsUrl, logUrl: config.logUrl, log, kernel, logLevel: config.logLevel });
+  stops.push(async () => (await opening.catch(() => undefined))?.close());
   const keyring = await openKeyring(
     logBackend.kind === 'sqlite' ? fileKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
     kernel,
@@ -79,24 +84,10 @@ async function assemble(
   const executor = await Executor.start(log, kernel);
   stops.push(() => executor.close());
   const founding = await foundOnce(executor, config, kernel);
-  const views = await openViews({
-    url: config.viewsUrl,
-    logUrl: config.logUrl,
-    log,
-    kernel,
-    logLevel: config.logLevel,
-  });
-  stops.push(() => views.close());
+  const views = await opening;
   const wake = log.subscribe(await log.head(), () => views.wake(), { types: [] });
   stops.push(() => wake.close());
-  const live = {
-    federation: await views.live(federation, log),
-    nodes: await views.live(nodes, log),
-    keys: await views.live(keys, log),
-    sessions: await views.live(sessions, log),
-    alerts: await views.live(alerts, log),
-    operatorTokens: await views.live(operatorTokens, log),
-  };
+  const live = await openLive(views, log);
   for (const view of Object.values(live)) stops.push(() => view.close());
   const readiness = new Readiness(kernel, log);
   stops.push(() => readiness.close());
@@ -132,6 +123,26 @@ async function assemble(
     'listening',
   );
   return { url, ...founding, services: () => lifecycle.status(), stop };
+}
+
+/** The small views that every replica keeps in memory. */
+async function openLive(views: Views, log: EventLog): Promise<Hub['live']> {
+  const [ofFederation, ofNodes, ofKeys, ofSessions, ofAlerts, ofTokens] = await Promise.all([
+    views.live(federation, log),
+    views.live(nodes, log),
+    views.live(keys, log),
+    views.live(sessions, log),
+    views.live(alerts, log),
+    views.live(operatorTokens, log),
+  ]);
+  return {
+    federation: ofFederation,
+    nodes: ofNodes,
+    keys: ofKeys,
+    sessions: ofSessions,
+    alerts: ofAlerts,
+    operatorTokens: ofTokens,
+  };
 }
 
 /** Founds the federation in an empty log, with one admin token; else finds it. Of several replicas, one founds. */

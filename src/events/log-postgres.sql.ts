@@ -229,7 +229,7 @@ END $$;
 `;
 
 /** Positions of the log that one filtered page looks through at most. */
-export const positionsLooked = 10_000;
+const positionsLooked = 10_000;
 
 const columns = 'position, stream, revision, id, type, version, time, data, meta';
 const columnsTransient = 'position, stream, position AS revision, id, type, version, time, data, meta';

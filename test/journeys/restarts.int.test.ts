@@ -10,7 +10,7 @@ import { startTestHub, type TestHub } from '../setup/hub.ts';
 const program = resolve(import.meta.dirname, '../../dist/cli/fedhub.js');
 const pace = { FEDERATION_HEARTBEAT_SECONDS: '0.5', FEDERATION_SILENCE_SECONDS: '4' };
 let folder: string;
-const open: { close?(): Promise<unknown>; stop?(): Promise<unknown> }[] = [];
+const open: { close?(): unknown; stop?(): unknown }[] = [];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'fedhub-restart-'));

@@ -155,7 +155,11 @@ export class RawSocket {
   }
 
   #hear(opcode: number, payload: Buffer): void {
-    if (opcode === 8) this.closeCode = payload.length >= 2 ? payload.readUInt16BE(0) : 1005;
+    if (opcode === 8) {
+      this.closeCode = payload.length >= 2 ? payload.readUInt16BE(0) : 1005;
+      this.frame(8, payload);
+      this.tcp.end(); // the hub hangs up when the goodbye was returned
+    }
     if (opcode !== text) return;
     const message = payload.toString();
     if (message === '2') this.send('3'); // Engine.IO's ping

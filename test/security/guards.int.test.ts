@@ -1,0 +1,100 @@
+/** A guard that is down or late shuts its doors: 503, never "allowed". In this process, as no setting takes a guard away. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, describe, expect, test } from 'vitest';
+import { readConfig } from '../../src/config.ts';
+import type { Hub } from '../../src/hub.ts';
+import { createKernel } from '../../src/kernel.ts';
+import { type RunningHub, startHub } from '../../src/main.ts';
+import { identityAuth } from '../../src/services/identity-auth.ts';
+import { manifest } from '../../src/services/manifest.ts';
+import { type AnyService, service } from '../../src/services/service.ts';
+import { RawSocket } from './raw-socket.ts';
+import { call } from './visitor.ts';
+
+const services = manifest as AnyService[]; // the array itself, which `startHub` reads; restored after each test
+const whole = [...services];
+let folder: string | undefined;
+let running: RunningHub | undefined;
+
+afterEach(async () => {
+  await running?.stop();
+  services.splice(0, services.length, ...whole);
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+async function start(): Promise<{ url: string; federationId: string; adminToken: string }> {
+  folder = await mkdtemp(path.join(tmpdir(), 'fedhub-guards-'));
+  const config = readConfig({ PORT: '0', FEDERATION_DATA_DIR: folder });
+  running = await startHub(config, createKernel({ logLevel: 'silent' }));
+  const { url, federationId, adminToken } = running;
+  return { url, federationId, adminToken: adminToken! };
+}
+
+describe('without identity-auth', () => {
+  test('no packet is taken, and HTTP says that it is not ready', async () => {
+    services.splice(services.indexOf(identityAuth), 1, {
+      ...identityAuth,
+      start: () => Promise.reject(new Error('it cannot start')),
+    });
+    const hub = await start();
+    const socket = await RawSocket.open(hub.url);
+    const register = { protocol_version: 1, node_id: 'a', public_key: 'A'.repeat(43) };
+    for (const [name, packet] of [
+      ['federation:challenge', { node_id: 'a', purpose: 'register' }],
+      ['federation:register', { ...register, nonce: 'A'.repeat(72), signature: 'A'.repeat(86) }],
+    ] as const) {
+      expect((await socket.ask(name, packet)).error?.code).toBe('guard_unavailable');
+    }
+    expect((await socket.ask('federation:heartbeat', { node_id: 'a' })).error?.code).toBe('unauthenticated');
+    for (const token of [undefined, hub.adminToken]) {
+      for (const path of ['/nodes', '/governance', '/auth/challenge']) {
+        const { status, body } = await call(hub, 'GET', path, { token });
+        expect([status, body.code], path).toEqual([503, 'not_ready']);
+      }
+    }
+    socket.close();
+  });
+});
+
+describe('when the identity guard goes away under a running hub', () => {
+  test('every door that needs to know who asks answers 503, to operators too; those for anyone stay open', async () => {
+    let seen: Hub | undefined;
+    services.push(
+      service({
+        name: 'observer',
+        tier: 'Nexus',
+        purpose: 'Sees the hub from inside',
+        needs: {},
+        start: async (hub) => {
+          seen = hub;
+          return { api: {}, stop: async () => {} };
+        },
+      }),
+    );
+    const hub = await start();
+    const token = hub.adminToken;
+    expect((await call(hub, 'GET', '/governance', { token })).status).toBe(200);
+    seen!.doors.identity.fill(async () => ({ kind: 'anonymous' }))(); // takes the place of the guard, and leaves it
+    for (const [method, path] of [
+      ['GET', '/nodes'],
+      ['GET', '/nodes/a'],
+      ['DELETE', '/nodes/a'],
+      ['GET', '/governance'],
+      ['POST', '/governance/mode'],
+      ['POST', '/views/rebuild'],
+      ['POST', '/auth/renew'],
+      ['GET', '/hub/alerts'],
+    ] as const) {
+      for (const shown of [undefined, token]) {
+        const body = method === 'POST' ? {} : undefined;
+        const answer = await call(hub, method, path, { token: shown, body });
+        expect([answer.status, answer.body.code], `${method} ${path}`).toEqual([503, 'guard_unavailable']);
+      }
+    }
+    for (const path of ['/status', '/health', '/hub/health', '/auth/jwks']) {
+      expect((await call(hub, 'GET', path)).status, path).toBe(200);
+    }
+  });
+});
