@@ -4,8 +4,11 @@ import type { Aggregate, Decide } from './execute.ts';
 
 export const viewsStream = 'views';
 
+/** A request that got no answer for so long was lost with the views it was made to, and stands in nobody's way. */
+export const forgottenAfterMs = 3_600_000;
+
 interface State {
-  readonly running: string | undefined;
+  readonly running: { readonly rebuildId: string; readonly since: number } | undefined;
 }
 
 export const viewsState: Aggregate<State> = {
@@ -13,7 +16,7 @@ export const viewsState: Aggregate<State> = {
   evolve(state, event) {
     switch (event.type) {
       case 'views.rebuild-requested':
-        return { running: event.data.rebuild_id };
+        return { running: { rebuildId: event.data.rebuild_id, since: Date.parse(event.time) } };
       case 'views.rebuilt':
         return { running: undefined };
       default:
@@ -23,7 +26,14 @@ export const viewsState: Aggregate<State> = {
 };
 
 /** Refuses `rebuild_running`. */
-export const requestRebuild: Decide<State, Record<never, never>, { rebuild_id: string }> = (state, _command, { id }) =>
-  state.running
-    ? refuse('rebuild_running', 'a rebuild is running; see its progress in the status', { rebuild_id: state.running })
-    : { events: [{ type: 'views.rebuild-requested', data: { rebuild_id: id } }], reply: { rebuild_id: id } };
+export const requestRebuild: Decide<State, Record<never, never>, { rebuild_id: string }> = (
+  { running },
+  _command,
+  { id, now },
+) => {
+  if (running && now - running.since < forgottenAfterMs) {
+    const detail = 'a rebuild is running; see its progress in the state of the views';
+    return refuse('rebuild_running', detail, { rebuild_id: running.rebuildId });
+  }
+  return { events: [{ type: 'views.rebuild-requested', data: { rebuild_id: id } }], reply: { rebuild_id: id } };
+};

@@ -167,6 +167,8 @@ export class Pool {
 
   /** Tells a connection that it is over, and why, and cuts it. */
   revoke(socket: PoolSocket, reason: HubPacket<'federation:revoked'>['reason'], detail?: string): void {
+    if (socket.data.client.revoked) return; // both the newer socket and its event in the log may find the older one
+    socket.data.client.revoked = true;
     send(socket, 'federation:revoked', { reason, ...(detail && { detail }) });
     this.#hub.kernel.after(100, () => socket.disconnect(true)); // after the packet went out
     void socket.leave(membersRoom);
@@ -282,6 +284,8 @@ export class PoolClient implements Client {
   readonly address: string;
   readonly #pool: Pool;
   session: SocketSession | undefined;
+  /** It was told that its session is over, and is about to be cut. */
+  revoked = false;
   underWay = 0;
   resuming = false;
 

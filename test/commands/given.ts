@@ -13,9 +13,15 @@ export function given<State>(aggregate: Aggregate<State>, ...facts: DomainEvent[
     (known, fact, revision) => aggregate.evolve(known, { ...fact, time: past, revision } as Happened),
     aggregate.initial,
   );
+  return whenAt(state, now);
+}
+
+function whenAt<State>(state: State, at: number) {
   return {
+    /** The same, decided at another moment (milliseconds since 1970). */
+    at: (moment: number) => whenAt(state, moment),
     when<Command, Reply>(decide: Decide<State, Command, Reply>, command: Command) {
-      const decision = decide(state, command, { now, id: '00000000-0000-7000-8000-000000000001' });
+      const decision = decide(state, command, { now: at, id: '00000000-0000-7000-8000-000000000001' });
       return {
         gives(...events: DomainEvent[]) {
           if (isRefusal(decision)) throw new Error(`refused: ${decision.refused}`);

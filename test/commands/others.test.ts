@@ -6,7 +6,7 @@ import { confirm, key, release, reservationMs, reserve } from '../../src/command
 import { createToken, operatorToken } from '../../src/commands/operator-token.ts';
 import { rollUp, segment } from '../../src/commands/segment.ts';
 import { end, open, renew, session } from '../../src/commands/session.ts';
-import { requestRebuild, viewsState } from '../../src/commands/views.ts';
+import { forgottenAfterMs, requestRebuild, viewsState } from '../../src/commands/views.ts';
 import type { DomainEvent } from '../../src/events/catalog.ts';
 import { given, now, past } from './given.ts';
 
@@ -173,6 +173,10 @@ describe('once-only things', () => {
     const requested: DomainEvent = { type: 'views.rebuild-requested', data: { rebuild_id } };
     given(viewsState).when(requestRebuild, {}).gives(requested);
     given(viewsState, requested).when(requestRebuild, {}).refused('rebuild_running');
+    given(viewsState, requested)
+      .at(now + forgottenAfterMs)
+      .when(requestRebuild, {})
+      .gives(requested);
     given(viewsState, requested, {
       type: 'views.rebuilt',
       data: { rebuild_id, generation: 2, events: 1, digest: 'd' },

@@ -51,7 +51,7 @@ function take(
   if (notReady) return notReady;
   const entry = handlers.get(name);
   if (!entry) return refuse('guard_unavailable', 'the service behind this packet is not running');
-  if (entry.who === 'node' && !client.session) return refuse('unauthenticated', 'register first');
+  if (entry.who === 'node' && (!client.session || client.revoked)) return refuse('unauthenticated', 'register first');
   if (client.underWay >= limits.underWay)
     return refuse('overloaded', `${limits.underWay} packets of this connection are under way`);
   const packet = check(packets[0] ?? {});

@@ -1,0 +1,186 @@
+/** Those who come slowly, never read, or come in thousands: they are let go at a stated bound, and others do not feel it. */
+import { readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { limits } from '../../src/services/websocket-pool/limits.ts';
+import { startTestHub, type TestHub } from '../setup/hub.ts';
+import { RawSocket, text } from './raw-socket.ts';
+import { call, defects, joinBySocket, post } from './visitor.ts';
+
+let hub: TestHub;
+
+beforeAll(async () => {
+  hub = await startTestHub();
+});
+afterAll(() => hub?.stop());
+afterEach(() => {
+  expect(hub.alive(), hub.stderr().slice(-2_000)).toBe(true);
+  expect(defects(hub.stderr())).toEqual([]);
+});
+
+/** Memory of the hub's process that is in use now, megabytes. */
+function memoryMb(): number {
+  const [, kilobytes] = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${hub.pid}/status`, 'utf8')) ?? [];
+  return Number(kilobytes) / 1024;
+}
+
+/** A bare connection that says what it is given, and when the hub hung up on it. */
+function bare(first: string): { socket: Socket; heard: () => string; ended: Promise<number> } {
+  const began = performance.now();
+  let heard = '';
+  const socket = connect(hub.port, '127.0.0.1', () => socket.write(first));
+  socket.on('data', (bytes) => {
+    heard += bytes.toString();
+  });
+  socket.on('error', () => {});
+  const ended = new Promise<number>((resolve) => socket.on('close', () => resolve(performance.now() - began)));
+  return { socket, heard: () => heard, ended };
+}
+
+describe.concurrent('slow requests', () => {
+  const head = 'POST /api/federation/auth/challenge HTTP/1.1\r\nHost: hub\r\n';
+
+  test('whose headers trickle in are given up after some ten seconds', { timeout: 40_000 }, async () => {
+    const slow = [bare(head), bare('GE'), bare('')];
+    const trickle = setInterval(() => slow[0]!.socket.write('X-A: b\r\n'), 500);
+    const times = await Promise.all(slow.map(({ ended }) => ended));
+    clearInterval(trickle);
+    for (const ms of times) expect(ms).toBeLessThan(16_000);
+    expect(slow[0]!.heard()).toContain('application/problem+json');
+  });
+
+  test('whose body trickles in are given up after some thirty', { timeout: 60_000 }, async () => {
+    const slow = bare(`${head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{`);
+    const trickle = setInterval(() => slow.socket.write(' '), 500);
+    expect(await slow.ended).toBeLessThan(40_000);
+    clearInterval(trickle);
+  });
+
+  test('do not keep others waiting', async () => {
+    const slow = Array.from({ length: 300 }, () => bare(head));
+    const began = performance.now();
+    for (let at = 0; at < 20; at++) expect((await call(hub, 'GET', '/health')).status).toBe(200);
+    expect(performance.now() - began).toBeLessThan(5_000);
+    for (const { socket } of slow) socket.destroy();
+  });
+
+  test('strangers who upgrade and prove nothing are cut', { timeout: 60_000 }, async () => {
+    const silent = await RawSocket.upgrade(hub.url);
+    const stranger = await RawSocket.open(hub.url);
+    expect(await silent.until(() => silent.ended, 14_000)).toBe(true);
+    expect(await stranger.until(() => stranger.ended, 36_000)).toBe(true);
+  });
+});
+
+/** Who sends and never reads. */
+async function deaf(socket: RawSocket): Promise<RawSocket> {
+  socket.tcp.pause();
+  return socket;
+}
+
+/** Sends the same bytes until the hub hangs up, or for ten seconds. Answers whether it hung up. */
+async function flood({ tcp }: RawSocket, bytes: Buffer): Promise<boolean> {
+  let hungUp = false;
+  tcp.on('close', () => {
+    hungUp = true;
+  });
+  const end = performance.now() + 10_000;
+  while (!hungUp && performance.now() < end) {
+    const taken = tcp.write(bytes);
+    await (taken ? sleep(0) : Promise.race([new Promise((on) => tcp.once('drain', on)), sleep(50)]));
+  }
+  return hungUp;
+}
+
+/** Many frames in one piece. */
+function frames(opcode: number, payload: string, count: number): Buffer {
+  const size = payload.length; // ASCII below 126 bytes
+  const frame = Buffer.concat([Buffer.from([0x80 | opcode, 0x80 | size, 0, 0, 0, 0]), Buffer.from(payload)]);
+  return Buffer.concat(Array(count).fill(frame));
+}
+
+describe('a client that never reads', () => {
+  test.each([
+    ['a stranger who asks on and on', text, '42["federation:nonsense",{}]', false],
+    ['a member who asks on and on', text, '429["federation:heartbeat",{"node_id":"x"}]', true],
+    ['one who pings on and on', 9, 'p'.repeat(120), false],
+  ] as const)('is let go at the bound, and others do not feel it: %s', async (_who, opcode, payload, joined) => {
+    const socket = joined ? (await joinBySocket(hub, 'deaf')).socket : await RawSocket.open(hub.url);
+    const { socket: other, nodeId } = await joinBySocket(hub, `other-${opcode}-${joined}`);
+    const before = memoryMb();
+    const flooding = flood(await deaf(socket), frames(opcode, payload, 500));
+    const delays: number[] = [];
+    let over = false;
+    void flooding.then(() => {
+      over = true;
+    });
+    while (!over) {
+      const began = performance.now();
+      expect((await other.ask('federation:heartbeat', { node_id: nodeId })).ok).toBe(true);
+      delays.push(performance.now() - began);
+      await sleep(20);
+    }
+    expect(await flooding).toBe(true);
+    expect(Math.max(...delays)).toBeLessThan(3_000);
+    expect(memoryMb() - before).toBeLessThan(250);
+    other.close();
+  });
+
+  test('and asks again for all that ever happened is sent no more than it reads', async () => {
+    const busy = await joinBySocket(hub, 'busy');
+    const long = 'x'.repeat(120);
+    for (let at = 0; at < 60; at++) {
+      const sovereignty = Object.fromEntries(Array.from({ length: 60 }, (_, key) => [`${at}-${key}`, long.repeat(25)]));
+      (await joinBySocket(hub, `large-${at}`, { sovereignty })).socket.close();
+    }
+    const { socket } = await joinBySocket(hub, 'resumer');
+    const before = memoryMb();
+    await deaf(socket);
+    for (let at = 0; at < 400; at++) socket.send(`42${at}["federation:resume",{"position":0}]`);
+    await sleep(2_000);
+    expect(memoryMb() - before).toBeLessThan(150);
+    expect((await busy.socket.ask('federation:heartbeat', { node_id: 'busy' })).ok).toBe(true);
+    socket.tcp.resume();
+    expect(await socket.until(() => socket.ended || socket.of('federation:node-joined').length >= 60)).toBe(true);
+    busy.socket.close();
+    socket.close();
+  });
+});
+
+describe('strangers in thousands', () => {
+  test('are turned away at the bound, and members and their tokens are not', async () => {
+    const { socket: member, nodeId, token } = await joinBySocket(hub, 'before-the-crowd');
+    const crowd: RawSocket[] = [];
+    while (crowd.length < limits.strangers + 300) {
+      crowd.push(...(await Promise.all(Array.from({ length: 100 }, () => RawSocket.upgrade(hub.url)))));
+    }
+    const inside = crowd.filter(({ head }) => head.includes('101'));
+    expect(inside.length).toBeLessThanOrEqual(limits.strangers);
+    expect(inside.length).toBeGreaterThan(limits.strangers * 0.9);
+    expect((await member.ask('federation:heartbeat', { node_id: nodeId })).ok).toBe(true);
+    expect((await call(hub, 'GET', '/nodes?limit=1', { token })).status).toBe(200);
+    for (const socket of crowd) socket.close();
+    await sleep(500);
+    (await joinBySocket(hub, 'after-the-crowd')).socket.close();
+    member.close();
+  });
+
+  test('who come and go, or go while they register, do not use the places up', async () => {
+    for (let round = 0; round < 10; round++) {
+      const sockets = await Promise.all(Array.from({ length: 50 }, () => RawSocket.open(hub.url)));
+      for (const socket of sockets) socket.close();
+    }
+    await sleep(500);
+    const { body } = await call(hub, 'GET', '/status');
+    expect(body.connections).toBeLessThan(20);
+  });
+
+  test('who ask for nonces cost the hub no memory', async () => {
+    const ask = (at: number) => post(hub, '/auth/challenge', { node_id: `n-${at}`, purpose: 'register' });
+    for (let at = 0; at < 1_000; at += 50) await Promise.all(Array.from({ length: 50 }, (_, next) => ask(at + next)));
+    const before = memoryMb();
+    for (let at = 0; at < 4_000; at += 50) await Promise.all(Array.from({ length: 50 }, (_, next) => ask(at + next)));
+    expect(memoryMb() - before).toBeLessThan(60);
+  });
+});
