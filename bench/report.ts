@@ -75,7 +75,7 @@ function cells(figure: Figure): string[] {
     peer?.name ?? '',
     target ? targetText(target, plain) : '',
     plain(median),
-    `${plain(min)}–${plain(max)}`,
+    `${plain(min).replace(/\D+$/, '')}–${plain(max)}`,
     absolute(spreadOf(hub).median),
     peer ? absolute(spreadOf(peer.values).median) : '',
     met === undefined ? '' : met ? 'met' : 'missed',

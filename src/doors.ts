@@ -38,7 +38,7 @@ export function actorOf(identity: Identity): string {
 export type IdentityGuard = (authorization: string | undefined) => Promise<Identity | Refusal>;
 
 /** A place for one guard. */
-export class Slot<Guard> {
+class Slot<Guard> {
   readonly #name: string;
   #guard: Guard | undefined;
 

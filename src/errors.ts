@@ -31,7 +31,6 @@ export const codes = {
   payload_too_large: { status: 413, title: 'The body or packet is larger than this door takes' },
   unsupported_media_type: { status: 415, title: 'This operation takes application/json' },
   idempotency_mismatch: { status: 422, title: 'The idempotency key was used before with another body' },
-  too_many_requests: { status: 429, title: 'Too many requests in this window' },
   internal_error: { status: 500, title: 'The hub met a defect; it is in the log under the trace id' },
   overloaded: { status: 503, title: 'A bounded queue of the hub is full; try again shortly' },
   log_unavailable: {

@@ -26,7 +26,7 @@ export function checker<S extends TSchema>(schema: S): (value: unknown) => Stati
 }
 
 /** Says what of a parsed value is beyond the limits; undefined when nothing is. Works without recursion. */
-export function beyondLimits(value: unknown): string | undefined {
+function beyondLimits(value: unknown): string | undefined {
   let keys = 0;
   let level: object[] = typeof value === 'object' && value !== null ? [value] : [];
   for (let depth = 1; level.length > 0; depth++) {

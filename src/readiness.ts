@@ -8,8 +8,8 @@ import type { EventLog } from './events/log.ts';
 import type { Cancel, Kernel } from './kernel.ts';
 
 const checkEveryMs = 500;
-export const refuseWritesAfterMs = 2_000;
-export const dropSessionsAfterMs = 10_000;
+const refuseWritesAfterMs = 2_000;
+const dropSessionsAfterMs = 10_000;
 
 export class Readiness {
   readonly #kernel: Kernel;

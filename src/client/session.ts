@@ -155,7 +155,6 @@ export class Session {
 
 /** Refusals by a hub that has too much to do now, or a part of which is down: the session is still good. */
 const busy: ReadonlySet<string> = new Set([
-  'too_many_requests',
   'overloaded',
   'not_ready', // a hub that stays so ends the session itself
   'log_unavailable',

@@ -13,7 +13,7 @@ export const Resources = Type.Object({
 });
 export type Resources = Type.Static<typeof Resources>;
 
-export const ModelReading = Type.Object({
+const ModelReading = Type.Object({
   model_id: Type.String({ minLength: 1, maxLength: 128 }),
   status: Type.Optional(Type.String({ maxLength: 32 })),
   queue_depth: Type.Optional(Type.Integer({ minimum: 0 })),

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 
 /** Hash of one entry. */
-export function leafHash(entry: Uint8Array): Buffer {
+function leafHash(entry: Uint8Array): Buffer {
   return createHash('sha256').update(leafMark).update(entry).digest();
 }
 

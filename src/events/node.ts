@@ -20,7 +20,7 @@ const Label = Type.String({ minLength: 1, maxLength: 64 });
 const LabelKey = Type.String({ pattern: '^.{1,64}$' });
 
 /** What a node says of each of its services. */
-export const ServiceClaim = Type.Object({
+const ServiceClaim = Type.Object({
   status: Type.Optional(Type.Union([Type.Literal('running'), Type.Literal('degraded'), Type.Literal('stopped')])),
   version: Type.Optional(Type.String({ maxLength: 64 })),
   port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),

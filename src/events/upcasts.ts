@@ -12,7 +12,7 @@ export interface Upcast {
   up(data: unknown): unknown;
 }
 
-export const upcasts: readonly Upcast[] = [];
+const upcasts: readonly Upcast[] = [];
 
 /** Brings `data` from one version to another, a step at a time. Throws (a defect) when a step is missing. */
 export function upcast(type: string, from: number, to: number, data: unknown, chain = upcasts): unknown {

@@ -10,9 +10,11 @@ import type { Page, Subscription } from '../events/log.ts';
 import type { Hub } from '../hub.ts';
 import type { Cancel } from '../kernel.ts';
 import type { Lease } from '../lease.ts';
-import { type HealthSummary, readingOf, summarize } from './health-aggregator/summary.ts';
+import { HealthSummary, readingOf, summarize } from './health-aggregator/summary.ts';
 import { nodeRegistry } from './node-registry.ts';
 import { service } from './service.ts';
+
+export { HealthSummary };
 
 export interface HealthAggregator {
   /** The federation now, as this replica knows it. */

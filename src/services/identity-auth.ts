@@ -24,7 +24,7 @@ import { service } from './service.ts';
 import { websocketPool } from './websocket-pool.ts';
 
 /** A session may be renewed for a day; then the key is proved again. */
-export const longestSessionMs = 24 * 3_600_000;
+const longestSessionMs = 24 * 3_600_000;
 
 type Registering = ClientPacket<'federation:register'>;
 

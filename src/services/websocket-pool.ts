@@ -53,7 +53,7 @@ export type PoolSocket = Socket<DefaultEventsMap, DefaultEventsMap, DefaultEvent
 export type PoolServer = Server<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, { client: PoolClient }>;
 
 /** Room of the nodes that hear what happens in the federation. */
-export const membersRoom = 'members';
+const membersRoom = 'members';
 
 export const websocketPool = service({
   name: 'websocket-pool',

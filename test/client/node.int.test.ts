@@ -270,11 +270,11 @@ describe('a node whose connection is lost', () => {
   test('waits as long as a refusal asks it to', async () => {
     const peer = await aPeer();
     let refusals = 0;
-    peer.odd = () => (refusals++ === 0 ? refusal('too_many_requests', { retry_after_ms: 1500 }) : undefined);
+    peer.odd = () => (refusals++ === 0 ? refusal('overloaded', { retry_after_ms: 1500 }) : undefined);
     const node = await aNode(peer.url, { clock: { ...quick(10), random: () => 0 } });
     const lost = once(node, 'disconnected');
     await node.connect();
-    expect(await lost).toEqual([{ reason: 'the peer says too_many_requests', retryInMs: 1500 }]);
+    expect(await lost).toEqual([{ reason: 'the peer says overloaded', retryInMs: 1500 }]);
   });
 });
 

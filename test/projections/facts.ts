@@ -19,7 +19,7 @@ export function streamOf(event: DomainEvent): string {
   return `${noun}-${'node_id' in data ? data.node_id : ''}`;
 }
 
-export function recorded(event: DomainEvent, time = '2026-03-01T10:00:00.000Z'): NewEvent {
+function recorded(event: DomainEvent, time = '2026-03-01T10:00:00.000Z'): NewEvent {
   return encode(event, { id: randomUUID(), time, meta });
 }
 

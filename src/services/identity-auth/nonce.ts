@@ -9,7 +9,7 @@ import { type Refusal, refuse } from '../../errors.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { Purpose } from '../../protocol.ts';
 
-export const nonceLifetimeMs = 60_000;
+const nonceLifetimeMs = 60_000;
 
 /** What a nonce is bound to. */
 export interface NonceScope {

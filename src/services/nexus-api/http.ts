@@ -31,7 +31,7 @@ declare module 'fastify' {
   }
 }
 
-export const bodyLimit = 256 * 1024;
+const bodyLimit = 256 * 1024;
 
 const documentation = {
   openapi: '3.1.0',
@@ -85,10 +85,17 @@ export async function createHttp(
   });
   app.addSchema(Problem);
   await app.register(swagger, {
-    openapi: documentation,
+    openapi: { ...documentation, ...(hub.config.publicUrl && { servers: [{ url: hub.config.publicUrl }] }) },
     refResolver: { buildLocalReference: (schema) => String(schema.$id) },
   });
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    uiConfig: { validatorUrl: null },
+    staticCSP: true,
+    // Over plain HTTP the page would ask for its own parts over TLS, and it needs nobody else's.
+    transformStaticCSP: (policy) =>
+      policy.replace(/upgrade-insecure-requests;?|https?:\/\/validator\.swagger\.io/g, ''),
+  });
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   return { app, handler: (request, response) => app.routing(request, response) };
 }

@@ -5,7 +5,7 @@ import type { Cancel } from '../../kernel.ts';
 import type { Lease } from '../../lease.ts';
 import type { NodeRegistry } from '../node-registry.ts';
 
-export const reapAfterMs = 72 * 3_600_000;
+const reapAfterMs = 72 * 3_600_000;
 const lookEveryMs = 60_000;
 
 /** Starts looking, on the replica with the lease; what is returned stops it. */

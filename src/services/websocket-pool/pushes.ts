@@ -77,7 +77,7 @@ export async function replay(
 }
 
 /** The packet that tells of an event; undefined for what is not told. */
-export function pushOf(event: LogEvent): Push | undefined {
+function pushOf(event: LogEvent): Push | undefined {
   const { position, time } = event;
   switch (event.type) {
     case 'node.registered': {
