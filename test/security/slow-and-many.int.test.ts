@@ -10,9 +10,12 @@ import { RawSocket, text } from './raw-socket.ts';
 import { call, defects, joinBySocket, post } from './visitor.ts';
 
 let hub: TestHub;
+/** Under way while the other tests run; judged at the end, so that nobody waits half a minute for them alone. */
+let slow: ReturnType<typeof startSlowly>;
 
 beforeAll(async () => {
   hub = await startTestHub();
+  slow = startSlowly();
 });
 afterAll(() => hub?.stop());
 afterEach(() => {
@@ -41,41 +44,6 @@ function bare(first: string): { socket: Socket; heard: () => string; ended: Prom
   const ended = new Promise<number>((resolve) => socket.on('close', () => resolve(performance.now() - began)));
   return { socket, heard: () => heard, ended };
 }
-
-describe.concurrent('slow requests', () => {
-  const head = 'POST /api/federation/auth/challenge HTTP/1.1\r\nHost: hub\r\n';
-
-  test('whose headers trickle in are given up after some ten seconds', { timeout: 40_000 }, async () => {
-    const slow = [bare(head), bare('GE'), bare('')];
-    const trickle = setInterval(() => slow[0]!.socket.write('X-A: b\r\n'), 500);
-    const times = await Promise.all(slow.map(({ ended }) => ended));
-    clearInterval(trickle);
-    for (const ms of times) expect(ms).toBeLessThan(16_000);
-    expect(slow[0]!.heard()).toContain('application/problem+json');
-  });
-
-  test('whose body trickles in are given up after some thirty', { timeout: 60_000 }, async () => {
-    const slow = bare(`${head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{`);
-    const trickle = setInterval(() => slow.socket.write(' '), 500);
-    expect(await slow.ended).toBeLessThan(40_000);
-    clearInterval(trickle);
-  });
-
-  test('do not keep others waiting', async () => {
-    const slow = Array.from({ length: 300 }, () => bare(head));
-    const began = performance.now();
-    for (let at = 0; at < 20; at++) expect((await call(hub, 'GET', '/health')).status).toBe(200);
-    expect(performance.now() - began).toBeLessThan(5_000);
-    for (const { socket } of slow) socket.destroy();
-  });
-
-  test('strangers who upgrade and prove nothing are cut', { timeout: 60_000 }, async () => {
-    const silent = await RawSocket.upgrade(hub.url);
-    const stranger = await RawSocket.open(hub.url);
-    expect(await silent.until(() => silent.ended, 14_000)).toBe(true);
-    expect(await stranger.until(() => stranger.ended, 36_000)).toBe(true);
-  });
-});
 
 /** Who sends and never reads. */
 async function deaf(socket: RawSocket): Promise<RawSocket> {
@@ -184,5 +152,46 @@ describe('strangers in thousands', () => {
     const before = memoryMb();
     for (let at = 0; at < 4_000; at += 50) await Promise.all(Array.from({ length: 50 }, (_, next) => ask(at + next)));
     expect(memoryMb() - before).toBeLessThan(60);
+  });
+});
+
+const head = 'POST /api/federation/auth/challenge HTTP/1.1\r\nHost: hub\r\n';
+
+function startSlowly() {
+  const headers = [bare(head), bare('GE'), bare('')];
+  const body = bare(`${head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{`);
+  const trickle = setInterval(() => {
+    headers[0]!.socket.write('X-A: b\r\n');
+    body.socket.write(' ');
+  }, 500);
+  const upgraded = RawSocket.upgrade(hub.url);
+  const connected = RawSocket.open(hub.url);
+  return { headers, body, upgraded, connected, stop: () => clearInterval(trickle) };
+}
+
+describe('slow requests', () => {
+  test('do not keep others waiting', async () => {
+    const many = Array.from({ length: 300 }, () => bare(head));
+    const began = performance.now();
+    for (let at = 0; at < 20; at++) expect((await call(hub, 'GET', '/health')).status).toBe(200);
+    expect(performance.now() - began).toBeLessThan(5_000);
+    for (const { socket } of many) socket.destroy();
+  });
+
+  test('whose headers trickle in were given up after some ten seconds', async () => {
+    const times = await Promise.all(slow.headers.map(({ ended }) => ended));
+    for (const ms of times) expect(ms).toBeLessThan(20_000);
+    expect(slow.headers[0]!.heard()).toContain('application/problem+json');
+  });
+
+  test('whose body trickles in were given up after some thirty', { timeout: 60_000 }, async () => {
+    expect(await slow.body.ended).toBeLessThan(45_000);
+    slow.stop();
+  });
+
+  test('strangers who upgraded and proved nothing were cut', { timeout: 60_000 }, async () => {
+    const [silent, stranger] = await Promise.all([slow.upgraded, slow.connected]);
+    expect(await silent.until(() => silent.ended, 1_000)).toBe(true);
+    expect(await stranger.until(() => stranger.ended, 36_000)).toBe(true);
   });
 });
