@@ -3,7 +3,7 @@
  *
  * A decision is judged against the stream it was made from. When someone else wrote meanwhile, the delta is read and
  * the decision made again, a stated number of times. States are cached and follow the log, so that a hot stream is read
- * once; a stale one costs a conflict, never a wrong decision. Commands to one stream in this process take turns.
+ * once and a new one never; a stale one costs a conflict, never a wrong decision. Commands to one stream in this process take turns.
  */
 import { LRUCache } from 'lru-cache';
 import { type Code, isRefusal, type Refusal, refuse } from '../errors.ts';
@@ -89,8 +89,8 @@ export class Executor {
   readonly #log: EventLog;
   readonly #kernel: Kernel;
   readonly #cache = new LRUCache<string, Loaded & { aggregate: Aggregate<unknown> }>({ max: cachedStreams });
-  /** Streams being loaded; true when an event of theirs passed by meanwhile. */
-  readonly #loading = new Map<string, boolean>();
+  /** The newest revision of each stream that passed by lately: what is loaded meanwhile must hold it. */
+  readonly #passed = new LRUCache<string, number>({ max: cachedStreams });
   /** The last command under way of each stream. */
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #subscription: Subscription;
@@ -174,18 +174,23 @@ export class Executor {
       const known = await this.#log.findCommand(about.command.id);
       if (known) return again(known, about.command.bodyHash);
     }
-    let loaded = this.#cached(stream) ?? (await this.#load(stream, aggregate));
+    // A stream that is not known here is taken for new: if it is not, the log says so, and it is read then.
+    let presumed = this.#cached(stream) === undefined;
+    let loaded = this.#cached(stream) ?? nothing(aggregate);
     for (let attempt = 0; attempt < attempts; attempt++) {
       const decision = decide(loaded.state as State, command, this.#context());
-      if (isRefusal(decision)) return decision;
-      if (decision.events.length === 0) return { position: loaded.position, reply: decision.reply };
-      const events = this.#encode(decision.events, about);
-      const expected = loaded.revision === -1 ? 'noStream' : loaded.revision;
-      const verdict = await this.#log.append(stream, expected, events, this.#record(about, decision.reply));
-      const answer = this.#answer(stream, aggregate, loaded, decision, events, verdict, about);
-      if (answer) return answer;
-      if (attempt > 0) await this.#kernel.sleep(this.#kernel.random() * 5 * 2 ** attempt);
-      loaded = await this.#refresh(stream, aggregate, loaded);
+      if (isRefusal(decision) || decision.events.length === 0) {
+        if (!presumed) return isRefusal(decision) ? decision : { position: loaded.position, reply: decision.reply };
+      } else {
+        const events = this.#encode(decision.events, about);
+        const expected = loaded.revision === -1 ? 'noStream' : loaded.revision;
+        const verdict = await this.#log.append(stream, expected, events, this.#record(about, decision.reply));
+        const answer = this.#answer(stream, aggregate, loaded, decision, events, verdict, about);
+        if (answer) return answer;
+        if (attempt > 0) await this.#kernel.sleep(this.#kernel.random() * 5 * 2 ** attempt);
+      }
+      loaded = presumed ? await this.#load(stream, aggregate) : await this.#refresh(stream, aggregate, loaded);
+      presumed = false;
     }
     return refuse('conflict', `${stream} was changed by others ${attempts} times while this was decided`);
   }
@@ -210,10 +215,8 @@ export class Executor {
       revision++;
       state = aggregate.evolve(state, { ...event, time: events[at]!.time, revision } as Happened);
     }
-    const cached = this.#cached(stream);
-    if (!cached || cached.revision < revision) {
-      this.#cache.set(stream, { state, revision, position: verdict.position, aggregate });
-    }
+    const newest = Math.max(this.#cached(stream)?.revision ?? -1, this.#passed.get(stream) ?? -1);
+    if (newest <= revision) this.#cache.set(stream, { state, revision, position: verdict.position, aggregate });
     return { position: verdict.position, reply: decision.reply };
   }
 
@@ -223,13 +226,9 @@ export class Executor {
 
   /** Reads a stream into the cache; again, when an event of it passed by while it was read. */
   async #load(stream: string, aggregate: Aggregate<unknown>): Promise<Loaded> {
-    for (;;) {
-      this.#loading.set(stream, false);
-      const loaded = await this.#refresh(stream, aggregate, { state: aggregate.initial, revision: -1, position: 0 });
-      const passed = this.#loading.get(stream);
-      this.#loading.delete(stream);
-      if (!passed) return loaded;
-    }
+    let loaded = await this.#refresh(stream, aggregate, nothing(aggregate));
+    while ((this.#passed.get(stream) ?? -1) > loaded.revision) loaded = await this.#refresh(stream, aggregate, loaded);
+    return loaded;
   }
 
   /** Brings a loaded state up to the end of its stream. */
@@ -249,7 +248,7 @@ export class Executor {
   /** Keeps cached states fresh with what any replica wrote. */
   #follow(events: readonly Recorded[]): void {
     for (const recorded of events) {
-      if (this.#loading.has(recorded.stream)) this.#loading.set(recorded.stream, true);
+      this.#passed.set(recorded.stream, recorded.revision);
       const cached = this.#cache.peek(recorded.stream);
       if (!cached || recorded.revision <= cached.revision) continue;
       if (recorded.revision > cached.revision + 1) this.#cache.delete(recorded.stream);
@@ -262,7 +261,15 @@ export class Executor {
   }
 
   #context(): Context {
-    return { now: this.#kernel.now(), id: this.#kernel.uuid() };
+    const { uuid } = this.#kernel;
+    let made: string | undefined;
+    return {
+      now: this.#kernel.now(),
+      get id() {
+        made ??= uuid(); // few decisions ask for it
+        return made;
+      },
+    };
   }
 
   #encode(events: readonly DomainEvent[], about: About): NewEvent[] {
@@ -278,6 +285,11 @@ export class Executor {
     const { id, bodyHash, once } = command;
     return { id, bodyHash, reply: once ? null : JSON.stringify(reply ?? null), time: isoTime(this.#kernel.now()) };
   }
+}
+
+/** A stream as it is before its first event. */
+function nothing(aggregate: Aggregate<unknown>): Loaded {
+  return { state: aggregate.initial, revision: -1, position: 0 };
 }
 
 function evolved(aggregate: Aggregate<unknown>, loaded: Loaded, recorded: Recorded): Loaded {
