@@ -167,7 +167,7 @@ module.exports = {
       comment: 'The command line starts a hub or speaks to one over HTTP like anyone else.',
       severity: 'error',
       from: { path: part('cli/') },
-      to: { path: part(''), pathNot: [part('(cli|client)/'), part('(main|config|kernel)\\.ts$')] },
+      to: { path: part(''), pathNot: [part('(cli|client)/'), part('(main|config|kernel|version)\\.ts$')] },
     },
   ],
   options: {

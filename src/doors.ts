@@ -124,10 +124,15 @@ function sayNotReady(response: ServerResponse): void {
   response.end(problem('not_ready'));
 }
 
+const unreadableCodes: Readonly<Record<string, Code>> = {
+  HPE_HEADER_OVERFLOW: 'payload_too_large',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+};
+
 /** What came is no HTTP, or came too slowly: an answer while there is someone to answer, then the connection is cut. */
 function answerUnreadable(error: Error & { code?: string }, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const code: Code = error.code === 'HPE_HEADER_OVERFLOW' ? 'payload_too_large' : 'invalid_input';
+  const code = unreadableCodes[error.code ?? ''] ?? 'invalid_input';
   const { status } = codes[code];
   const body = problem(code);
   const head = [

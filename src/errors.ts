@@ -22,6 +22,7 @@ export const codes = {
   session_superseded: { status: 403, title: 'A newer session of the same node took over' },
   not_found: { status: 404, title: 'There is no such thing here' },
   method_not_allowed: { status: 405, title: 'The path exists, the method does not' },
+  request_timeout: { status: 408, title: 'The request came too slowly' },
   key_taken: { status: 409, title: 'Another node uses this public key' },
   node_id_taken: { status: 409, title: 'The node id belongs to another key' },
   node_removed: { status: 410, title: 'The node was removed from the federation' },

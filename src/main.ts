@@ -1,5 +1,4 @@
 /** Puts one replica of the hub together: opens the stores, founds or finds the federation, starts the services, listens last. */
-import { readFileSync } from 'node:fs';
 import { backendOf, openLog, openViews } from './backends.ts';
 import { Executor } from './commands/execute.ts';
 import { federation as federationAggregate, federationStream, found } from './commands/governance.ts';
@@ -24,7 +23,7 @@ import { sessions } from './projections/sessions.ts';
 import type { Views } from './projections/views.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
-import { manifest } from './services/manifest.ts';
+import { version } from './version.ts';
 
 export interface RunningHub {
   /** Where it listens. */
@@ -36,8 +35,6 @@ export interface RunningHub {
   /** Drains and stops. Twice is harmless. */
   stop(): Promise<void>;
 }
-
-export const version: string = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version;
 
 /** Starts a replica. Throws, with everything stopped again, when it cannot. */
 export async function startHub(config: Config, kernel: Kernel): Promise<RunningHub> {
@@ -77,6 +74,7 @@ async function assemble(
   // The views' thread takes longest to be there; everything else happens meanwhile.
   const opening = openViews({ url: config.viewsUrl, logUrl: config.logUrl, log, kernel, logLevel: config.logLevel });
   stops.push(async () => (await opening.catch(() => undefined))?.close());
+  const manifest = import('./services/manifest.ts').then((services) => services.manifest);
   const keyring = await openKeyring(
     logBackend.kind === 'sqlite' ? fileKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
     kernel,
@@ -85,8 +83,6 @@ async function assemble(
   stops.push(() => executor.close());
   const founding = await foundOnce(executor, config, kernel);
   const views = await opening;
-  const wake = log.subscribe(await log.head(), () => views.wake(), { types: [] });
-  stops.push(() => wake.close());
   const live = await openLive(views, log);
   for (const view of Object.values(live)) stops.push(() => view.close());
   const readiness = new Readiness(kernel, log);
@@ -108,7 +104,7 @@ async function assemble(
     startedAt,
     services: () => lifecycle.status(),
   };
-  const lifecycle: Lifecycle = new Lifecycle(hub, manifest);
+  const lifecycle: Lifecycle = new Lifecycle(hub, await manifest);
   const retention = new Retention(hub, views.leases.acquire('retention'));
   stops.push(() => retention.close());
   await lifecycle.start();

@@ -4,8 +4,9 @@
  */
 import { type RolledUp, rollUp, segment, segmentStream } from './commands/segment.ts';
 import { decode } from './events/catalog.ts';
-import { foldHealth, type HealthHour } from './events/health.ts';
-import { foldHeartbeat, type HeartbeatHour, hourOf } from './events/heartbeat.ts';
+import type { HealthHour } from './events/health.ts';
+import type { HeartbeatHour } from './events/heartbeat.ts';
+import { foldHealth, foldHeartbeat, hourOf } from './events/hours.ts';
 import type { EventLog, Segment } from './events/log.ts';
 import { MerkleTree } from './events/merkle.ts';
 import type { Hub } from './hub.ts';

@@ -3,7 +3,7 @@
  * query stalls the sockets. Arguments and answers are structured clones. A `Fault` crosses as a `Fault`, everything else
  * as an `Error` of the same name and message.
  */
-import { parentPort, Worker, workerData } from 'node:worker_threads';
+import { parentPort, type ResourceLimits, Worker, workerData } from 'node:worker_threads';
 import { type Code, Fault } from './errors.ts';
 
 type Api = Record<string, (...args: never[]) => unknown>;
@@ -38,9 +38,16 @@ export class Thread<A extends Api, Note = never> {
    * @param module URL of the module without its ending; it has the ending that this file has (`.ts` from sources, `.js` built).
    * @param data given to the module as `threadData()`.
    * @param onNote called with each `note` of the module.
+   * @param resourceLimits sizes of its heap, in MiB, where the defaults do not suit.
    */
-  constructor(module: URL, data: unknown, onNote: (note: Note) => void = () => {}) {
-    this.#worker = new Worker(new URL(module.href + import.meta.url.slice(-3)), { workerData: data });
+  constructor(
+    module: URL,
+    data: unknown,
+    onNote: (note: Note) => void = () => {},
+    resourceLimits: ResourceLimits = {},
+  ) {
+    const file = new URL(module.href + import.meta.url.slice(-3));
+    this.#worker = new Worker(file, { workerData: data, resourceLimits });
     this.#worker.on('message', (reply: Reply) => {
       if ('note' in reply) return onNote(reply.note as Note);
       const waiting = this.#waiting.get(reply.id);

@@ -2,13 +2,11 @@
 /** `fedhub`: serves a hub, and speaks to one. Exit codes: 0 done, 1 refused or failed, 2 wrong use. */
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError, describeConfig } from '../config.ts';
-import { version } from '../main.ts';
-import { demo } from './demo.ts';
+import { version } from '../version.ts';
 import { HubClient, HubProblem } from './hub-client.ts';
-import { showNodes, showStatus } from './inspect.ts';
 import { Output } from './output.ts';
-import { replay } from './replay.ts';
-import { serve } from './serve.ts';
+
+// Each command loads what it needs when it runs: `fedhub status` has no use for a database.
 
 interface Everywhere {
   readonly json?: true;
@@ -28,18 +26,18 @@ const program = new Command('fedhub')
 program
   .command('serve')
   .description('run a hub; settings come from the environment, see `fedhub config`')
-  .action(() => serve(output(), process.env));
+  .action(async () => (await import('./serve.ts')).serve(output(), process.env));
 
 program
   .command('demo')
   .description('a hub and five nodes in this terminal: they join, one dies and comes back')
   .option('--seconds <n>', 'how long it may take', positive, 60)
-  .action((options: { seconds: number }) => demo(output(), options.seconds));
+  .action(async (options: { seconds: number }) => (await import('./demo.ts')).demo(output(), options.seconds));
 
 program
   .command('status')
   .description('the federation at a glance')
-  .action(() => showStatus(client(), output()));
+  .action(async () => (await import('./inspect.ts')).showStatus(client(), output()));
 
 program
   .command('nodes')
@@ -48,12 +46,14 @@ program
   .option('--owner <owner>', 'only of this owner')
   .option('--capability <name>', 'only with this capability')
   .option('--model <name>', 'only with this model')
-  .action((filter: Record<string, string>) => showNodes(client(), output(), filter));
+  .action(async (filter: Record<string, string>) =>
+    (await import('./inspect.ts')).showNodes(client(), output(), filter),
+  );
 
 program
   .command('replay')
   .description('rebuild all views of a serving hub from its log')
-  .action(() => replay(client(), output()));
+  .action(async () => (await import('./replay.ts')).replay(client(), output()));
 
 program
   .command('config')

@@ -137,14 +137,11 @@ export class Executor {
     about: About,
   ): Promise<Executed<Reply> | Refusal> {
     if (streamClass(to) !== 'transient') throw new TypeError(`${to} is not a transient stream`);
-    if (about.command) {
-      const known = await this.#log.findCommand(about.command.id);
-      if (known) return again(known, about.command.bodyHash);
-    }
+    const known = await this.#known<Reply>(about);
+    if (known) return known;
     const loaded = this.#cached(stream) ?? (await this.#load(stream, aggregate));
     const decision = decide(loaded.state as State, command, this.#context());
-    if (isRefusal(decision)) return decision;
-    if (decision.events.length === 0) return { position: loaded.position, reply: decision.reply };
+    if (isRefusal(decision) || decision.events.length === 0) return unwritten(decision, loaded);
     const events = this.#encode(decision.events, about);
     const verdict = await this.#log.append(to, 'any', events, this.#record(about, decision.reply));
     if (verdict.status === 'conflict') throw new Error(`an append of 'any' to ${to} met a conflict`);
@@ -170,17 +167,15 @@ export class Executor {
     command: Command,
     about: About,
   ): Promise<Executed<Reply> | Refusal> {
-    if (about.command) {
-      const known = await this.#log.findCommand(about.command.id);
-      if (known) return again(known, about.command.bodyHash);
-    }
+    const known = await this.#known<Reply>(about);
+    if (known) return known;
     // A stream that is not known here is taken for new: if it is not, the log says so, and it is read then.
     let presumed = this.#cached(stream) === undefined;
     let loaded = this.#cached(stream) ?? nothing(aggregate);
     for (let attempt = 0; attempt < attempts; attempt++) {
       const decision = decide(loaded.state as State, command, this.#context());
       if (isRefusal(decision) || decision.events.length === 0) {
-        if (!presumed) return isRefusal(decision) ? decision : { position: loaded.position, reply: decision.reply };
+        if (!presumed) return (await this.#known<Reply>(about)) ?? unwritten(decision, loaded);
       } else {
         const events = this.#encode(decision.events, about);
         const expected = loaded.revision === -1 ? 'noStream' : loaded.revision;
@@ -193,6 +188,15 @@ export class Executor {
       presumed = false;
     }
     return refuse('conflict', `${stream} was changed by others ${attempts} times while this was decided`);
+  }
+
+  /**
+   * The answer to a command that was done before. Asked before deciding, and again when a decision writes nothing: between
+   * the two, the same command may have been done elsewhere, and then it is its own effect that left nothing to do.
+   */
+  async #known<Reply>({ command }: About): Promise<Executed<Reply> | Refusal | undefined> {
+    const known = command && (await this.#log.findCommand(command.id));
+    return known && again(known, command.bodyHash);
   }
 
   /** What the verdict means for the caller; undefined for a conflict, which is decided again. */
@@ -300,7 +304,10 @@ function evolved(aggregate: Aggregate<unknown>, loaded: Loaded, recorded: Record
   };
 }
 
-/** The answer to a command that was done before. */
+function unwritten<Reply>(decision: Decision<Reply> | Refusal, { position }: Loaded): Executed<Reply> | Refusal {
+  return isRefusal(decision) ? decision : { position, reply: decision.reply };
+}
+
 function again<Reply>(known: StoredCommand, bodyHash: string): Executed<Reply> | Refusal {
   if (known.bodyHash !== bodyHash) {
     const code: Code = 'idempotency_mismatch';

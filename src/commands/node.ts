@@ -84,7 +84,7 @@ export const register: Decide<NodeState, Registration, Registered> = (state, com
       reply: { role: 'member', known: false },
     };
   }
-  if (state.publicKey !== publicKey) return refuse('node_id_taken', `${nodeId} is registered with another key`);
+  if (state.publicKey !== publicKey) return nodeIdTaken(nodeId);
   const events: DomainEvent[] = [];
   if (!isDeepStrictEqual(state.profile, profile)) {
     events.push({ type: 'node.updated', data: { node_id: nodeId, profile } });
@@ -92,6 +92,10 @@ export const register: Decide<NodeState, Registration, Registered> = (state, com
   if (state.presence !== 'online') events.push(back(nodeId, state.presence, state.since, now));
   return { events, reply: { role: state.role, known: true } };
 };
+
+export function nodeIdTaken(nodeId: string): Refusal {
+  return refuse('node_id_taken', `${nodeId} is registered with another key`);
+}
 
 /** Changes the named parts of a profile. */
 export const update: Decide<NodeState, { nodeId: string; changes: NodeProfile }, NodeProfile> = (state, command) => {

@@ -1,23 +1,25 @@
 /**
- * Every event type the hub knows, and the two ways through the wall: `encode` on the way into the log, `decode` out of it.
+ * Every event type the hub knows with its schema, and the way into the log: `encode`. The way out is decode.ts.
  *
- * Events evolve by addition. A change of meaning is a new type; a change of shape raises `version` and adds an upcast
- * (upcasts.ts). What is encoded is checked against its schema; what is decoded was checked when it was written.
+ * Events evolve by addition. A change of meaning is a new type; a change of shape raises its version
+ * (decode.ts) and adds an upcast (upcasts.ts). What is encoded is checked against its schema; what is decoded was checked when it was written.
  */
 import type { TSchema, Type } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
+import { versions } from './decode.ts';
 import { federationEvents } from './federation.ts';
 import { healthEvents } from './health.ts';
 import { heartbeatEvents } from './heartbeat.ts';
 import { keyEvents } from './key.ts';
-import type { NewEvent, Recorded } from './log.ts';
+import type { NewEvent } from './log.ts';
 import { nodeEvents } from './node.ts';
 import { operatorTokenEvents } from './operator-token.ts';
 import { segmentEvents } from './segment.ts';
 import { sessionEvents } from './session.ts';
-import { checkUpcasts, upcast } from './upcasts.ts';
+import { checkUpcasts } from './upcasts.ts';
 import { viewsEvents } from './views.ts';
 
+export { decode } from './decode.ts';
 export { streamClass } from './stream-class.ts';
 
 export const catalog = {
@@ -64,16 +66,6 @@ export type LogEvent<T extends EventType = EventType> = {
   };
 }[T];
 
-/** Thrown by `decode` for a type or version that a newer hub wrote: yield, never dead-letter. */
-export class NewerEvent extends Error {
-  constructor(event: Recorded) {
-    super(
-      `event ${event.position} is ${event.type} version ${event.version}, which this version of the hub does not know`,
-    );
-    this.name = 'NewerEvent';
-  }
-}
-
 /** Types that lie in kept streams: what in-memory views and cached states follow. */
 export const keptTypes: readonly EventType[] = typesWhere((type) => catalog[type].class === 'kept');
 export const transientTypes: readonly EventType[] = typesWhere((type) => catalog[type].class === 'transient');
@@ -82,8 +74,7 @@ const validators = new Map<EventType, Validator>();
 
 /** Checks at boot that every old shape of every event can still be read. Throws (a defect) otherwise. */
 export function checkCatalog(): void {
-  const versions = Object.entries(catalog).map(([type, { version }]) => [type, version] as const);
-  checkUpcasts(versions, (type, data) => validatorOf(type as EventType).Check(data)); // the names are the catalogue's own
+  checkUpcasts(Object.entries(versions), (type, data) => validatorOf(type as EventType).Check(data)); // the names are the catalogue's own
 }
 
 /** Turns a decided event into text for the log. Throws (a defect) when it does not fit its own schema. */
@@ -96,28 +87,11 @@ export function encode(event: DomainEvent, about: { id: string; time: string; me
   return {
     id: about.id,
     type: event.type,
-    version: catalog[event.type].version,
+    version: versions[event.type],
     time: about.time,
     data: JSON.stringify(event.data),
     meta: about.meta,
   };
-}
-
-/** Reads a recorded event, upcast to the newest version. Throws `NewerEvent`, or a `SyntaxError` for text that is not JSON. */
-export function decode(recorded: Recorded): LogEvent {
-  const spec = catalog[recorded.type as EventType];
-  if (spec === undefined || recorded.version > spec.version) throw new NewerEvent(recorded);
-  const data: unknown = JSON.parse(recorded.data);
-  return {
-    type: recorded.type,
-    data: recorded.version === spec.version ? data : upcast(recorded.type, recorded.version, spec.version, data),
-    position: recorded.position,
-    stream: recorded.stream,
-    revision: recorded.revision,
-    id: recorded.id,
-    time: recorded.time,
-    meta: JSON.parse(recorded.meta),
-  } as LogEvent; // the log holds only what `encode` let in, and upcasts keep to the newest schema
 }
 
 function validatorOf(type: EventType): Validator {

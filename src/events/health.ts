@@ -78,26 +78,3 @@ export const healthEvents = {
   /** Written when the segment is dropped; replaces the readings it was folded from. */
   'health.rolled-up': kept(HealthHour),
 } as const;
-
-/** Folds one reading into its hour. Pure; `hour` is the start of the hour it lies in. */
-export function foldHealth(
-  known: HealthHour | undefined,
-  reading: HealthReading,
-  segment: number,
-  hour: string,
-): HealthHour {
-  const alerts = reading.alerts_warning + reading.alerts_critical;
-  return {
-    segment,
-    hour,
-    count: (known?.count ?? 0) + 1,
-    online_min: Math.min(known?.online_min ?? reading.online, reading.online),
-    online_max: Math.max(known?.online_max ?? 0, reading.online),
-    offline_max: Math.max(known?.offline_max ?? 0, reading.offline),
-    alerts_max: Math.max(known?.alerts_max ?? 0, alerts),
-    cpu_count: (known?.cpu_count ?? 0) + (reading.cpu === null ? 0 : 1),
-    cpu_sum: (known?.cpu_sum ?? 0) + (reading.cpu ?? 0),
-    memory_count: (known?.memory_count ?? 0) + (reading.memory === null ? 0 : 1),
-    memory_sum: (known?.memory_sum ?? 0) + (reading.memory ?? 0),
-  };
-}

@@ -30,7 +30,7 @@ export type Reading = Type.Static<typeof Reading>;
 
 /** Count, sum and maximum of one measure over an hour, in hundredths, so that sums are exact on every database. */
 const Measure = Type.Object({ count: Type.Integer(), sum: Type.Integer(), max: Type.Integer() });
-type Measure = Type.Static<typeof Measure>;
+export type Measure = Type.Static<typeof Measure>;
 
 /** All heartbeats of one node in one hour of one segment, folded. */
 export const HeartbeatHour = Type.Object({
@@ -54,41 +54,3 @@ export const heartbeatEvents = {
   /** Written when the segment is dropped, in its stream `segment-<from>`; replaces the heartbeats it was folded from. */
   'heartbeat.rolled-up': kept(HeartbeatHour),
 } as const;
-
-const none: Measure = { count: 0, sum: 0, max: 0 };
-
-/**
- * Folds one heartbeat into its hour. Pure, and the same whether done live or when a segment goes: that both give the same
- * row is what lets views be rebuilt after a drop.
- */
-export function foldHeartbeat(
-  hour: HeartbeatHour | undefined,
-  heartbeat: { position: number; time: string; data: { node_id: string } & Reading },
-  segment: number,
-): HeartbeatHour {
-  const { node_id, ...reading } = heartbeat.data;
-  const { cpu_percent, memory_percent, disk_percent, gpu_percent } = reading.resources ?? {};
-  return {
-    segment,
-    node_id,
-    hour: hourOf(heartbeat.time),
-    count: (hour?.count ?? 0) + 1,
-    cpu: addTo(hour?.cpu, cpu_percent),
-    memory: addTo(hour?.memory, memory_percent),
-    disk: addTo(hour?.disk, disk_percent),
-    gpu: addTo(hour?.gpu, gpu_percent),
-    last: { position: heartbeat.position, time: heartbeat.time, reading },
-  };
-}
-
-/** The start of the hour that an ISO 8601 UTC time lies in. */
-export function hourOf(time: string): string {
-  return `${time.slice(0, 13)}:00:00.000Z`;
-}
-
-function addTo(measure: Measure | undefined, percent: number | undefined): Measure {
-  if (percent === undefined) return measure ?? none;
-  const hundredths = Math.round(percent * 100);
-  const before = measure ?? none;
-  return { count: before.count + 1, sum: before.sum + hundredths, max: Math.max(before.max, hundredths) };
-}

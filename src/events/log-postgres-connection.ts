@@ -38,11 +38,16 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/**
- * Calls `wake` at each notification on a channel, and whenever it starts to listen, because until then it may have missed
- * some. A lost connection is made again, after 0.1 s up to 5 s.
- */
-export function listen(url: string, kernel: Kernel, channel: string, timeoutMs: number, wake: () => void): Listener {
+/** What a listener calls. */
+export interface Ears {
+  /** With the payload of each notification. */
+  heard(payload: string): void;
+  /** Whenever it starts to listen, because until then it may have missed some. */
+  missed(): void;
+}
+
+/** Listens to a channel. A lost connection is made again, after 0.1 s up to 5 s. */
+export function listen(url: string, kernel: Kernel, channel: string, timeoutMs: number, ears: Ears): Listener {
   let client: pg.Client | undefined;
   let cancel: Cancel = () => {};
   let failures = 0;
@@ -66,13 +71,13 @@ export function listen(url: string, kernel: Kernel, channel: string, timeoutMs: 
     };
     fresh.on('error', lose);
     fresh.on('end', () => lose());
-    fresh.on('notification', wake);
+    fresh.on('notification', ({ payload = '' }) => ears.heard(payload));
     fresh
       .connect()
       .then(() => fresh.query(`LISTEN ${channel}`))
       .then(() => {
         failures = 0;
-        wake();
+        ears.missed();
       }, lose);
   }
 

@@ -2,15 +2,18 @@
 import { streamClass } from './catalog.ts';
 import type { Append, Expected, Verdict } from './log.ts';
 
-/** A row of `federation_append`: status, position, revision, then the record of a command that was known already. */
+/**
+ * A row of `federation_append`: status, position, revision, then the record of a command that was known already.
+ * `federation_append_one` gives the first three.
+ */
 export type VerdictRow = readonly [
   status: number,
   position: number,
   revision: number,
-  bodyHash: string | null,
-  reply: string | null,
-  time: string | null,
-  commandPosition: number | null,
+  bodyHash?: string | null,
+  reply?: string | null,
+  time?: string | null,
+  commandPosition?: number | null,
 ];
 
 /** The parameters of `federation_append`, in its order. */
@@ -60,6 +63,15 @@ export function parametersOf(appends: readonly Append[]): unknown[] {
   ];
 }
 
+/** The parameters of `federation_append_one`, when a flush is what that function takes: one event, no command. */
+export function parametersOfOne(appends: readonly Append[]): unknown[] | undefined {
+  const { stream, expected, events, command } = appends[0]!;
+  if (appends.length > 1 || events.length > 1 || command) return;
+  const { id, type, version, time, data, meta } = events[0]!;
+  const kept = streamClass(stream) === 'kept';
+  return [stream, expectedAsNumber(expected), kept, id, type, version, time, data, meta];
+}
+
 /** Ids, hashes, replies and times of the commands, by append; nothing at all when no append has one. */
 function commandsOf(appends: readonly Append[]): unknown[] {
   if (!appends.some((append) => append.command)) return [null, null, null, null];
@@ -73,7 +85,7 @@ function expectedAsNumber(expected: Expected): number {
 }
 
 export function verdictOf(row: VerdictRow, { command }: Append): Verdict {
-  const [status, position, revision, bodyHash, reply, time, commandPosition] = row;
+  const [status, position, revision, bodyHash = null, reply = null, time = null, commandPosition = null] = row;
   switch (status) {
     case 0:
       return { status: 'written', position, revision };

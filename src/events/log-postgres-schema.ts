@@ -8,6 +8,11 @@ export interface About {
   readonly segmentSize: number;
 }
 
+/** What a log in the database says of itself, and the position it had reached. */
+export interface Found extends About {
+  readonly head: number;
+}
+
 /** Any number that nothing else in the database is likely to lock: 'fedl' and the version of this protocol. */
 const creationLock = 0x6665646c_01;
 
@@ -16,7 +21,7 @@ const creationLock = 0x6665646c_01;
  * and under a lock, so that replicas may start at once. Throws for tables of somebody else, for a newer schema, for a
  * database that is not UTF-8, and `log_unavailable` when the server cannot be reached.
  */
-export async function prepareSchema(pool: pg.Pool, about: About): Promise<About> {
+export async function prepareSchema(pool: pg.Pool, about: About): Promise<Found> {
   if (!Number.isSafeInteger(about.segmentSize) || about.segmentSize < 1) {
     throw new TypeError(`${about.segmentSize} is no size of a segment`);
   }
@@ -35,7 +40,7 @@ export async function prepareSchema(pool: pg.Pool, about: About): Promise<About>
 
 class Refused extends Error {}
 
-async function inTransaction(client: pg.PoolClient, about: About): Promise<About> {
+async function inTransaction(client: pg.PoolClient, about: About): Promise<Found> {
   await client.query('BEGIN');
   await client.query('SELECT pg_advisory_xact_lock($1)', [creationLock]);
   await checkEncoding(client);
@@ -57,8 +62,8 @@ async function checkEncoding(client: pg.PoolClient): Promise<void> {
   if (encoding !== 'UTF8') throw new Refused(`the encoding of the database is ${encoding}; the log needs UTF8`);
 }
 
-async function readAbout(client: pg.PoolClient): Promise<About> {
-  const { rows } = await client.query<{ id: string; size: number; version: number }>(sql.readAbout);
+async function readAbout(client: pg.PoolClient): Promise<Found> {
+  const { rows } = await client.query<{ id: string; size: number; version: number; head: number }>(sql.readAbout);
   const row = rows[0];
   if (!row) throw new Refused('the log in the database says nothing of itself');
   if (row.version > sql.schemaVersion) {
@@ -66,5 +71,5 @@ async function readAbout(client: pg.PoolClient): Promise<About> {
       `the log was made by a newer hub (schema ${row.version}, this one knows ${sql.schemaVersion}); start that version`,
     );
   }
-  return { id: row.id, segmentSize: row.size };
+  return { id: row.id, segmentSize: row.size, head: row.head };
 }

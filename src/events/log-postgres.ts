@@ -1,14 +1,14 @@
 /**
  * The event log in PostgreSQL, for a hub of any number of processes. A flush is one call of one function in the database
  * (log-postgres.sql.ts), which gives positions under a lock: dense, and in the order of commits over all processes.
- * Subscribers are woken by NOTIFY and read.
+ * Subscribers are fed by the flush just written, and NOTIFY says what other processes wrote (log-postgres-tail.ts).
  */
 import pg from 'pg';
 import { Fault } from '../errors.ts';
 import type { Kernel } from '../kernel.ts';
 import { checkAppend } from './append-check.ts';
 import { streamClass } from './catalog.ts';
-import { type Follower, follow } from './follow.ts';
+import type { Offered } from './follow.ts';
 import { GroupCommit } from './group-commit.ts';
 import type {
   Append,
@@ -27,8 +27,10 @@ import type {
 } from './log.ts';
 import * as sql from './log-postgres.sql.ts';
 import { connect, type Listener, listen, mayReadAgain, rethrowWrite } from './log-postgres-connection.ts';
-import { parametersOf, parted, type VerdictRow, verdictOf } from './log-postgres-flush.ts';
-import { prepareSchema } from './log-postgres-schema.ts';
+import { parametersOf, parametersOfOne, parted, type VerdictRow, verdictOf } from './log-postgres-flush.ts';
+import { type Found, prepareSchema } from './log-postgres-schema.ts';
+import { Tail } from './log-postgres-tail.ts';
+import { offerOf } from './offer.ts';
 
 export interface PostgresLogOptions {
   /** `postgres://…`; the tables lie in the first schema of its search path. */
@@ -73,12 +75,12 @@ class PostgresLog implements EventLog {
   readonly #readers: pg.Pool;
   readonly #listener: Listener;
   readonly #appends: GroupCommit;
-  readonly #followers = new Set<Follower>();
+  readonly #tail: Tail;
   #closing: Promise<void> | undefined;
 
   constructor(
     { url, kernel, queueLimit, onFlush }: PostgresLogOptions,
-    found: { id: string; segmentSize: number },
+    found: Found,
     writer: pg.Pool,
     readers: pg.Pool,
     timeoutMs: number,
@@ -88,7 +90,11 @@ class PostgresLog implements EventLog {
     this.#kernel = kernel;
     this.#writer = writer;
     this.#readers = readers;
-    this.#listener = listen(url, kernel, sql.channel, timeoutMs, () => this.#wake());
+    this.#tail = new Tail(this, kernel, found.head);
+    this.#listener = listen(url, kernel, sql.channel, timeoutMs, {
+      heard: (head) => this.#tail.heard(Number(head)),
+      missed: () => this.#tail.missed(),
+    });
     this.#appends = new GroupCommit((appends) => this.#flush(appends), {
       // 0.1, 0.4 and 1.6 s: a server that restarts is met again
       pause: (attempt) => kernel.sleep(100 * 4 ** attempt * (0.75 + kernel.random() / 2)),
@@ -135,17 +141,7 @@ class PostgresLog implements EventLog {
 
   subscribe(after: number, onBatch: OnBatch, options?: SubscribeOptions): Subscription {
     if (this.#closing) throw closed();
-    const follower = follow(this, this.#kernel, after, onBatch, options);
-    this.#followers.add(follower);
-    return {
-      get position() {
-        return follower.position;
-      },
-      close: () => {
-        this.#followers.delete(follower);
-        return follower.close();
-      },
-    };
+    return this.#tail.subscribe(after, onBatch, options);
   }
 
   async segments(): Promise<readonly Segment[]> {
@@ -179,14 +175,9 @@ class PostgresLog implements EventLog {
   }
 
   async #close(): Promise<void> {
-    const followers = [...this.#followers];
     await this.#appends.close();
-    await Promise.all(followers.map((follower) => follower.close()));
+    await this.#tail.close();
     await Promise.all([this.#listener.close(), this.#readers.end(), this.#writer.end()]);
-  }
-
-  #wake(): void {
-    for (const follower of this.#followers) follower.wake();
   }
 
   async #flush(appends: readonly Append[]): Promise<readonly Verdict[]> {
@@ -204,10 +195,21 @@ class PostgresLog implements EventLog {
   }
 
   async #write(appends: readonly Append[]): Promise<Verdict[]> {
-    const query = { ...sql.append, values: parametersOf(appends), rowMode: 'array' as const };
-    const { rows } = await this.#writer.query<VerdictRow & unknown[]>(query).catch(rethrowWrite);
-    this.#wake();
-    return rows.map((row, at) => verdictOf(row, appends[at]!));
+    const one = parametersOfOne(appends);
+    const query = {
+      ...(one ? { ...sql.appendOne, values: one } : { ...sql.append, values: parametersOf(appends) }),
+      rowMode: 'array' as const,
+    };
+    let page: Offered | undefined;
+    this.#tail.writes();
+    try {
+      const { rows } = await this.#writer.query<VerdictRow & unknown[]>(query).catch(rethrowWrite);
+      const verdicts = rows.map((row, at) => verdictOf(row, appends[at]!));
+      page = offerOf(appends, verdicts);
+      return verdicts;
+    } finally {
+      this.#tail.wrote(page);
+    }
   }
 
   async #read<Row extends object>(query: sql.Prepared, values: unknown[]): Promise<Row[]> {

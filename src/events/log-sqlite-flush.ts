@@ -2,7 +2,7 @@
  * A flush on its way to the writer thread and back, as flat arrays: a structured clone of few arrays of strings costs a
  * fraction of one of many objects, and the main thread has sockets to serve.
  */
-import type { Append, CommandRecord, Expected, Recorded, StoredCommand, Verdict } from './log.ts';
+import type { Append, CommandRecord, Expected, StoredCommand, Verdict } from './log.ts';
 import { streamClass } from './stream-class.ts';
 
 export interface FlatFlush {
@@ -83,21 +83,4 @@ export function unflatten({ verdicts, commands }: FlatVerdicts): Verdict[] {
     }
   }
   return answer;
-}
-
-/** What a flush wrote, as a reader would find it, in order of position. */
-export function recordedOf(appends: readonly Append[], verdicts: readonly Verdict[]): Recorded[] {
-  const recorded: Recorded[] = [];
-  for (let at = 0; at < appends.length; at++) {
-    const verdict = verdicts[at]!;
-    if (verdict.status !== 'written') continue;
-    const { stream, events } = appends[at]!;
-    for (let i = 0; i < events.length; i++) {
-      const { id, type, version, time, data, meta } = events[i]!;
-      const back = events.length - 1 - i;
-      const position = verdict.position - back;
-      recorded.push({ position, stream, revision: verdict.revision - back, id, type, version, time, data, meta });
-    }
-  }
-  return recorded;
 }

@@ -1,17 +1,20 @@
 /** Reading the log's file: a read-only connection for the reader thread, and for any thread that follows the log itself. */
 import Sqlite from 'better-sqlite3';
 import type { Page, Recorded, Segment, StoredCommand } from './log.ts';
-import { headOf, segmentOf, segmentsIn, segmentTable } from './log-sqlite-schema.ts';
+import { type About, aboutOf, headOf, segmentOf, segmentsIn, segmentTable } from './log-sqlite-schema.ts';
 import { streamClass } from './stream-class.ts';
 
 /** Positions that one page looks through at most, so that a filter that matches little does not hold the thread for long. */
 const positionsLooked = 50_000;
 const columns = 'position, stream, revision, id, type, version, time, data, meta';
 
-type Statement = Sqlite.Statement<unknown[], Recorded>;
+/** Values in the order of `columns`: arrays come out of SQLite at half the cost of objects. */
+type RawRow = [number, string, number, string, string, number, string, string, string];
+type Statement = Sqlite.Statement<unknown[], RawRow>;
 
 /** Synchronous: give it a thread. The file must have been made by the writer. */
 export class SqliteLogReader {
+  readonly about: About;
   readonly #db: Sqlite.Database;
   readonly #segmentSize: number;
   readonly #command: Sqlite.Statement<[string], StoredCommand>;
@@ -22,7 +25,8 @@ export class SqliteLogReader {
 
   constructor(file: string) {
     this.#db = new Sqlite(file, { readonly: true, fileMustExist: true, timeout: 1_000 });
-    this.#segmentSize = this.#db.prepare<[], number>('SELECT segment_size FROM federation_log_about').pluck().get()!; // the row is made with the table
+    this.about = aboutOf(this.#db);
+    this.#segmentSize = this.about.segmentSize;
     this.#command = this.#db.prepare(
       'SELECT id, body_hash AS bodyHash, reply, time, position FROM federation_commands WHERE id = ?',
     );
@@ -57,14 +61,18 @@ export class SqliteLogReader {
     return this.#snapshot(() => {
       if (streamClass(stream) === 'kept') {
         const sql = `SELECT ${columns} FROM federation_log WHERE stream = ? AND revision >= ? ORDER BY revision LIMIT ?`;
-        return this.#prepare(sql).all(stream, from, limit);
+        return this.#prepare(sql).all(stream, from, limit).map(recordedOf);
       }
       const events: Recorded[] = [];
       for (const segment of this.#segments) {
         if (events.length >= limit) break;
         if (segment + this.#segmentSize <= from) continue;
         const sql = `SELECT ${columns} FROM ${segmentTable(segment)} WHERE stream = ? AND position >= ? ORDER BY position LIMIT ?`;
-        events.push(...this.#prepare(sql).all(stream, from, limit - events.length));
+        events.push(
+          ...this.#prepare(sql)
+            .all(stream, from, limit - events.length)
+            .map(recordedOf),
+        );
       }
       return events;
     });
@@ -110,7 +118,8 @@ export class SqliteLogReader {
     const wanted = filter === undefined ? '' : 'AND type IN (SELECT value FROM json_each(?))';
     const sql = `SELECT ${columns} FROM ${table} WHERE position > ? AND position <= ? ${wanted} ORDER BY position LIMIT ?`;
     const statement = this.#prepare(sql);
-    return filter === undefined ? statement.all(after, upto, limit) : statement.all(after, upto, filter, limit);
+    const rows = filter === undefined ? statement.all(after, upto, limit) : statement.all(after, upto, filter, limit);
+    return rows.map(recordedOf);
   }
 
   /** Runs `read` on one state of the file, with the segments that are there in it. */
@@ -133,11 +142,15 @@ export class SqliteLogReader {
     let statement = this.#statements.get(sql);
     if (!statement) {
       if (this.#statements.size >= 200) this.#statements.clear();
-      statement = this.#db.prepare<unknown[], Recorded>(sql);
+      statement = this.#db.prepare<unknown[], RawRow>(sql).raw();
       this.#statements.set(sql, statement);
     }
     return statement;
   }
+}
+
+function recordedOf([position, stream, revision, id, type, version, time, data, meta]: RawRow): Recorded {
+  return { position, stream, revision, id, type, version, time, data, meta };
 }
 
 function merge(a: readonly Recorded[], b: readonly Recorded[], limit: number): Recorded[] {

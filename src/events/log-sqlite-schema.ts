@@ -57,6 +57,11 @@ export function prepareSchema(db: Database, about: About): About {
       `${db.name} was written by a newer hub (schema ${version}, this one knows ${schemaVersion}); start that version`,
     );
   }
+  return aboutOf(db);
+}
+
+/** What a file of ours says of itself. */
+export function aboutOf(db: Database): About {
   const [id, segmentSize] = db.prepare('SELECT log_id, segment_size FROM federation_log_about').raw().get() as [
     string,
     number,

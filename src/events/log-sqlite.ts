@@ -25,9 +25,10 @@ import type {
   Subscription,
   Verdict,
 } from './log.ts';
-import { flatten, recordedOf, unflatten } from './log-sqlite-flush.ts';
+import { flatten, unflatten } from './log-sqlite-flush.ts';
 import type { Reader } from './log-sqlite-reader.ts';
 import type { Writer, WriterData } from './log-sqlite-writer.ts';
+import { offerOf } from './offer.ts';
 
 export interface SqliteLogOptions {
   /** The file is `<folder>/log.db`. One process at a time: hold its lock (data-lock.ts). */
@@ -185,10 +186,8 @@ class SqliteLog implements EventLog {
     const flat = await this.#writer.call('flush', flatten(appends)).catch(rejectWhatCannotBeWritten);
     const verdicts = unflatten(flat);
     this.#head = flat.head;
-    if (this.#followers.size > 0 && flat.head > flat.before) {
-      const page = { events: recordedOf(appends, verdicts), through: flat.head, after: flat.before };
-      for (const follower of this.#followers) follower.offer(page);
-    }
+    const page = this.#followers.size > 0 ? offerOf(appends, verdicts) : undefined;
+    if (page) for (const follower of this.#followers) follower.offer(page);
     return verdicts;
   }
 }

@@ -1,7 +1,7 @@
 /** How was the federation over the hours? One row an hour and segment of the log. */
 import type { Kysely } from 'kysely';
-import { foldHealth, type HealthHour } from '../events/health.ts';
-import { hourOf } from '../events/heartbeat.ts';
+import type { HealthHour } from '../events/health.ts';
+import { foldHealth, hourOf } from '../events/hours.ts';
 import type { ViewTables } from './catalog.ts';
 import { projection } from './define.ts';
 

@@ -1,5 +1,6 @@
 /** How were the nodes over the hours? One row a node, hour and segment of the log. */
-import { foldHeartbeat, type HeartbeatHour, hourOf } from '../events/heartbeat.ts';
+import type { HeartbeatHour } from '../events/heartbeat.ts';
+import { foldHeartbeat, hourOf } from '../events/hours.ts';
 import { projection } from './define.ts';
 
 export interface HeartbeatHourRow {

@@ -6,7 +6,8 @@
  */
 
 import { Fault } from '../errors.ts';
-import { catalog, decode, type EventType, type LogEvent, NewerEvent } from '../events/catalog.ts';
+import { catalog, type EventType, type LogEvent } from '../events/catalog.ts';
+import { decode, NewerEvent } from '../events/decode.ts';
 import type { EventLog, Page, Recorded, Subscription } from '../events/log.ts';
 import type { Cancel, Kernel } from '../kernel.ts';
 import { type AnyProjection, allProjections, anyProjection, fingerprintOf, type Row } from './catalog.ts';

@@ -1,5 +1,5 @@
 /** Which nodes are there, what do they say of themselves, and are they alive? */
-import { type Kysely, sql } from 'kysely';
+import type { ExpressionBuilder, Kysely } from 'kysely';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile, NodeRole } from '../events/node.ts';
 import type { ViewTables } from './catalog.ts';
@@ -124,15 +124,23 @@ export function findNodes(
   let query = db.selectFrom('federation_nodes').selectAll().where('node_id', '>', after);
   if (status !== undefined) query = query.where('status', '=', status);
   if (owner !== undefined) query = query.where('owner', '=', owner.replaceAll('\0', '\u{FFFD}')); // as rows hold it
-  if (capability !== undefined) query = query.where(holds('capabilities', JSON.stringify(capability)));
+  if (capability !== undefined)
+    query = query.where((build) => holds(build, 'capabilities', JSON.stringify(capability)));
   if (model !== undefined) {
     const name = JSON.stringify(model);
-    query = query.where(({ or }) => or([holds('models', name), holds('reading', `"model_id":${name}`)]));
+    query = query.where((build) =>
+      build.or([holds(build, 'models', name), holds(build, 'reading', `"model_id":${name}`)]),
+    );
   }
   return query.orderBy('node_id').limit(limit).execute();
 }
 
 /** Whether the text of a JSON column holds this text: the one way that SQLite and PostgreSQL agree on, capitals included. */
-function holds(column: 'capabilities' | 'models' | 'reading', text: string) {
-  return sql<boolean>`replace(${sql.ref(column)}, ${text}, '') <> ${sql.ref(column)}`;
+function holds(
+  build: ExpressionBuilder<ViewTables, 'federation_nodes'>,
+  column: 'capabilities' | 'models' | 'reading',
+  text: string,
+) {
+  const without = build.fn<unknown>('replace', [build.ref(column), build.val(text), build.val('')]);
+  return build(without, '<>', build.ref(column));
 }

@@ -6,7 +6,8 @@
  * its checkpoint by a generation (generation.ts), and until then nothing that can be seen has changed.
  */
 import { createHash } from 'node:crypto';
-import { catalog, decode, type EventType, type LogEvent, NewerEvent } from '../events/catalog.ts';
+import type { LogEvent } from '../events/catalog.ts';
+import { decode, NewerEvent, newestOf } from '../events/decode.ts';
 import type { Page, Recorded } from '../events/log.ts';
 import type { AnyProjection, DeadLetter, Row } from './catalog.ts';
 import type { FoldContext, TableSpec } from './define.ts';
@@ -63,7 +64,7 @@ function readPage(page: Page, views: readonly AnyProjection[]) {
   for (const recorded of page.events) {
     const wanting = routes.get(recorded.type);
     if (!wanting && recorded.type !== 'views.rebuild-requested') {
-      refuseNewer(recorded);
+      newestOf(recorded);
       continue;
     }
     const read = readEvent(recorded);
@@ -84,11 +85,6 @@ function readEvent(recorded: Recorded): Read {
     if (failure instanceof NewerEvent) throw failure;
     return { recorded, event: undefined, failure };
   }
-}
-
-function refuseNewer(recorded: Recorded): void {
-  const spec = catalog[recorded.type as EventType]; // undefined for a type that is not known here
-  if (spec === undefined || recorded.version > spec.version) throw new NewerEvent(recorded);
 }
 
 const knownRoutes = new WeakMap<readonly AnyProjection[], ReadonlyMap<string, readonly AnyProjection[]>>();

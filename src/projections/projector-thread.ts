@@ -5,7 +5,6 @@ import { serve, threadData } from '../thread.ts';
 import { allProjections } from './catalog.ts';
 import { Projector, type ProjectorState, type Rebuilt } from './projector.ts';
 import { openSource } from './source.ts';
-import { openPostgresViewStore } from './views-postgres.ts';
 import { SqliteViewStore } from './views-sqlite.ts';
 
 export interface ProjectorThreadData {
@@ -21,6 +20,7 @@ export type ProjectorNote = { readonly moved: ProjectorState } | { readonly rebu
 export type ProjectorApi = {
   state(): ProjectorState;
   wake(): void;
+  hurry(): void;
   announced(rebuildId: string): void;
   close(): Promise<void>;
 };
@@ -33,6 +33,7 @@ const { store, leases } = await openStore();
 const note = serve<ProjectorNote>({
   state: () => projector.state(),
   wake: () => projector.wake(),
+  hurry: () => projector.hurry(),
   announced: (rebuildId: string) => projector.announced(rebuildId),
   async close() {
     await projector.close();
@@ -57,6 +58,7 @@ async function openStore() {
     const store = new SqliteViewStore(data.url.slice('sqlite:'.length), allProjections);
     return { store, leases: soleLeases(store.nextEpoch()) };
   }
+  const { openPostgresViewStore } = await import('./views-postgres.ts'); // on SQLite the thread is sooner there without
   const store = await openPostgresViewStore({ url: data.url, views: allProjections });
   return { store, leases: postgresLeases(data.url, kernel) };
 }

@@ -6,7 +6,7 @@
 import type { Kysely } from 'kysely';
 import { v5 } from 'uuid';
 import { encode } from '../events/catalog.ts';
-import type { EventLog } from '../events/log.ts';
+import type { EventLog, Subscription } from '../events/log.ts';
 import { type Cancel, isoTime, type Kernel } from '../kernel.ts';
 import { type Leases, postgresLeases, soleLeases } from '../lease.ts';
 import { Thread } from '../thread.ts';
@@ -51,8 +51,6 @@ export interface Views {
   /** A projection as a map in memory, up with the log as it was when asked for. Close it before the log. */
   live<R extends object>(projection: Projection<R>, log: EventLog, options?: LiveOptions): Promise<LiveView<R>>;
   readonly leases: Leases;
-  /** Something was written to the log. Spares the projector the wait until it looks by itself. */
-  wake(): void;
   /** SHA-256 over all rows of all views, hex. */
   digest(): Promise<string>;
   close(): Promise<void>;
@@ -74,6 +72,8 @@ const pollMs = 20;
 /** How long the views may take to be there at all. */
 const openMs = 30_000;
 const checkThreadMs = 1_000;
+/** Of the objects of a page, so that those that end with it are not copied: MiB. */
+const youngHeapMb = 128;
 /** Namespace of ids of `views.rebuilt`: told twice, it is written once. */
 const rebuiltNamespace = '6f1d3c52-6a0e-4c55-9d0e-3d1b7c7a5a11';
 
@@ -100,9 +100,10 @@ class RunningViews implements Views {
   #projector: ProjectorState = idleProjector;
   readonly #reader: ViewReader;
   #leases: Leases | undefined;
+  readonly #wake = new Nudge(() => this.#thread.call('wake'));
+  readonly #hurry = new Nudge(() => this.#thread.call('hurry'));
+  #following: Subscription | undefined;
   #restarting = false;
-  #waking = false;
-  #wakeAgain = false;
   #closed = false;
 
   constructor(options: ViewsOptions) {
@@ -116,7 +117,7 @@ class RunningViews implements Views {
   }
 
   async open(): Promise<void> {
-    const { url, kernel } = this.#options;
+    const { url, log, kernel } = this.#options;
     this.#see(await this.#thread.call('state')); // fails with the thread's own reason when it could not open log or views
     const until = kernel.monotonicMs() + openMs;
     while ((await this.#reader.standing()).generation === 0) {
@@ -127,6 +128,7 @@ class RunningViews implements Views {
     }
     this.#leases = url.startsWith('sqlite:') ? soleLeases(this.#projector.epoch) : postgresLeases(url, kernel);
     this.#stops.push(kernel.every(checkThreadMs, () => void this.#check()));
+    this.#following = log.subscribe(await log.head(), () => this.#wake.give(), { types: [] });
   }
 
   get db(): Kysely<ViewTables> {
@@ -168,21 +170,6 @@ class RunningViews implements Views {
     return openLive(projection, log, this.#kernel, (table) => this.#reader.snapshot(table), options);
   }
 
-  /** One call is under way at a time; what is written meanwhile is told when it returned. */
-  wake(): void {
-    if (this.#waking) {
-      this.#wakeAgain = true;
-      return;
-    }
-    this.#waking = true;
-    this.#wakeAgain = false;
-    const done = () => {
-      this.#waking = false;
-      if (this.#wakeAgain && !this.#closed) this.wake();
-    };
-    this.#thread.call('wake').then(done, done); // a dead thread is noticed by the check
-  }
-
   digest(): Promise<string> {
     return this.#reader.digest();
   }
@@ -191,6 +178,9 @@ class RunningViews implements Views {
     if (this.#closed) return;
     this.#closed = true;
     for (const stop of this.#stops) stop();
+    this.#wake.end();
+    this.#hurry.end();
+    await this.#following?.close();
     await this.#leases?.close();
     await this.#reader.close();
     await this.#thread.call('close').catch(() => {}); // it may be dead already
@@ -200,10 +190,11 @@ class RunningViews implements Views {
   /** The position the views have, at `min` or beyond if that is reached in time. */
   async #reach(min: number): Promise<number> {
     const until = this.#kernel.monotonicMs() + minPositionMs;
-    for (;;) {
+    for (let tries = 0; ; tries++) {
       const { position } = await this.#reader.standing();
       const left = until - this.#kernel.monotonicMs();
       if (position >= min || left <= 0) return position;
+      if (tries === 0) this.#hurry.give();
       await this.#nextMove(Math.min(pollMs, left));
     }
   }
@@ -224,10 +215,12 @@ class RunningViews implements Views {
   #start(): ProjectorThread {
     const { url, logUrl, logLevel = 'info', kernel } = this.#options;
     const data: ProjectorThreadData = { url, logUrl, logLevel, replica: kernel.replica };
-    return new Thread(new URL('./projector-thread', import.meta.url), data, (note) => {
+    const onNote = (note: ProjectorNote) => {
       if ('moved' in note) this.#see(note.moved);
       else void this.#tellLog(note.rebuilt);
-    });
+    };
+    const module = new URL('./projector-thread', import.meta.url);
+    return new Thread(module, data, onNote, { maxYoungGenerationSizeMb: youngHeapMb });
   }
 
   #see(state: ProjectorState): void {
@@ -276,6 +269,33 @@ class RunningViews implements Views {
     } finally {
       this.#restarting = false;
     }
+  }
+}
+
+/** Tells a thread something of which once is enough: one call is under way at a time, and one more follows what came meanwhile. */
+class Nudge {
+  readonly #call: () => Promise<unknown>;
+  #running = false;
+  #again = false;
+  #ended = false;
+
+  constructor(call: () => Promise<unknown>) {
+    this.#call = call;
+  }
+
+  give(): void {
+    this.#again = this.#running;
+    if (this.#running || this.#ended) return;
+    this.#running = true;
+    const done = () => {
+      this.#running = false;
+      if (this.#again) this.give();
+    };
+    this.#call().then(done, done); // a dead thread is noticed by the check
+  }
+
+  end(): void {
+    this.#ended = true;
   }
 }
 

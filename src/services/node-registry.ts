@@ -1,12 +1,14 @@
 /** Registration, directory and heartbeats of nodes; knows who is alive, and removes who has long been gone. */
 
 import type { About, Executed } from '../commands/execute.ts';
+import { admission } from '../commands/governance.ts';
 import { confirm, key, keyStream, release, reserve } from '../commands/key.ts';
 import {
   heartbeat,
   heartbeatStream,
   leave,
   node,
+  nodeIdTaken,
   nodeStream,
   type Registered,
   type RemovalCause,
@@ -68,10 +70,15 @@ export const nodeRegistry = service({
 function createRegistry({ executor, live }: Hub, detector: FailureDetector): NodeRegistry {
   return {
     async register({ nodeId, publicKey, profile }, about) {
+      const mode = live.federation.get('federation')?.mode ?? 'invite';
+      // What is refused anyway must not reserve a key first: strangers could fill the log with reservations.
+      const known = live.nodes.get(nodeId);
+      if (known && known.public_key !== publicKey) return nodeIdTaken(nodeId);
+      const refused = known ? undefined : admission(mode);
+      if (refused) return refused;
       const use = { thumbprint: keyThumbprint(publicKey), nodeId };
       const reserved = await executor.execute(keyStream(use.thumbprint), key, reserve, use, about);
       if (isRefusal(reserved)) return reserved;
-      const mode = live.federation.get('federation')?.mode ?? 'invite';
       const command = { nodeId, publicKey, profile, mode };
       const registered = await executor.execute(nodeStream(nodeId), node, register, command, about);
       const settle = isRefusal(registered) ? release : confirm;

@@ -2,9 +2,14 @@
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
-import { type ClientPacketName, clientPackets } from '../../protocol.ts';
-import type { PacketHandler, PoolClient } from '../websocket-pool.ts';
+import { type Ack, type ClientPacket, type ClientPacketName, clientPackets } from '../../protocol.ts';
 import { limits } from './limits.ts';
+import type { Client, PoolClient } from './pool.ts';
+
+export type PacketHandler<N extends ClientPacketName> = (
+  client: Client,
+  packet: ClientPacket<N>,
+) => Promise<Omit<Ack<N>, 'ok'> | Refusal>;
 
 export type Handlers = Map<string, { who: 'anyone' | 'node'; handler: PacketHandler<ClientPacketName> }>;
 type Answer = (answer: object) => void;

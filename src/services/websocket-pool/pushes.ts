@@ -3,7 +3,7 @@ import { decode, type EventType, type LogEvent } from '../../events/catalog.ts';
 import type { EventLog } from '../../events/log.ts';
 import type { Hub } from '../../hub.ts';
 import type { HubPacket, HubPacketName } from '../../protocol.ts';
-import type { Pool } from '../websocket-pool.ts';
+import type { Pool } from './pool.ts';
 
 type Push = { [N in HubPacketName]: { readonly name: N; readonly packet: HubPacket<N> } }[HubPacketName];
 /** Who is told what it missed. */

@@ -1,0 +1,95 @@
+/**
+ * The way out of the log: recorded text becomes an event of the newest version.
+ *
+ * Reading takes names and versions, not schemas. They stand apart here because the schemas' library is slow to load, and
+ * the threads that fold and read views are what a start waits for.
+ */
+import type { EventType, LogEvent, Meta } from './catalog.ts';
+import type { Recorded } from './log.ts';
+import { upcast } from './upcasts.ts';
+
+/** The newest version of each event. Raised by one when the shape of its data changes; an upcast comes with it. */
+export const versions = {
+  'federation.founded': 1,
+  'governance.mode-changed': 1,
+  'node.registered': 1,
+  'node.updated': 1,
+  'node.suspected': 1,
+  'node.cleared': 1,
+  'node.lost': 1,
+  'node.left': 1,
+  'node.returned': 1,
+  'node.removed': 1,
+  'key.reserved': 1,
+  'key.confirmed': 1,
+  'key.released': 1,
+  'session.opened': 1,
+  'session.renewed': 1,
+  'session.ended': 1,
+  'operator-token.created': 1,
+  'heartbeat.received': 1,
+  'heartbeat.rolled-up': 1,
+  'alert.opened': 1,
+  'alert.changed': 1,
+  'alert.closed': 1,
+  'health.measured': 1,
+  'health.rolled-up': 1,
+  'log.segment-dropped': 1,
+  'views.rebuild-requested': 1,
+  'views.rebuilt': 1,
+} as const satisfies Record<EventType, number>;
+
+/** Thrown by `decode` for a type or version that a newer hub wrote: yield, never dead-letter. */
+export class NewerEvent extends Error {
+  constructor(event: Recorded) {
+    super(
+      `event ${event.position} is ${event.type} version ${event.version}, which this version of the hub does not know`,
+    );
+    this.name = 'NewerEvent';
+  }
+}
+
+/**
+ * Reads a recorded event, upcast to the newest version. Throws `NewerEvent`, or a `SyntaxError` for data that is not JSON.
+ * Its meta is read when it is first asked for, and throws then: folds do without.
+ */
+export function decode(recorded: Recorded): LogEvent {
+  const version = newestOf(recorded);
+  const data: unknown = JSON.parse(recorded.data);
+  const newest = recorded.version === version ? data : upcast(recorded.type, recorded.version, version, data);
+  return new Decoded(recorded, newest) as LogEvent; // the log holds only what `encode` let in, and upcasts keep to the newest schema
+}
+
+/** The newest version of a recorded event's type. Throws `NewerEvent` when the type or its version is not known here. */
+export function newestOf(recorded: Recorded): number {
+  const version: number | undefined = versions[recorded.type as EventType]; // undefined for a type that is not known here
+  if (version === undefined || recorded.version > version) throw new NewerEvent(recorded);
+  return version;
+}
+
+class Decoded {
+  readonly type: string;
+  readonly data: unknown;
+  readonly position: number;
+  readonly stream: string;
+  readonly revision: number;
+  readonly id: string;
+  readonly time: string;
+  #meta: string | Meta;
+
+  constructor({ type, position, stream, revision, id, time, meta }: Recorded, data: unknown) {
+    this.type = type;
+    this.data = data;
+    this.position = position;
+    this.stream = stream;
+    this.revision = revision;
+    this.id = id;
+    this.time = time;
+    this.#meta = meta;
+  }
+
+  get meta(): Meta {
+    if (typeof this.#meta === 'string') this.#meta = JSON.parse(this.#meta) as Meta; // as `execute` wrote it
+    return this.#meta;
+  }
+}
