@@ -64,6 +64,8 @@ async function assemble(
 ): Promise<RunningHub> {
   const startedAt = kernel.now();
   checkCatalog();
+  const loading = import('./services/manifest.ts'); // takes a while, in which the stores' threads come up
+  loading.catch(() => {}); // awaited below, unless something else fails first
   const logBackend = backendOf(config.logUrl);
   for (const folder of foldersOf(config)) {
     const lock = lockDataFolder(folder);
@@ -74,7 +76,6 @@ async function assemble(
   // The views' thread takes longest to be there; everything else happens meanwhile.
   const opening = openViews({ url: config.viewsUrl, logUrl: config.logUrl, log, kernel, logLevel: config.logLevel });
   stops.push(async () => (await opening.catch(() => undefined))?.close());
-  const manifest = import('./services/manifest.ts').then((services) => services.manifest);
   const keyring = await openKeyring(
     logBackend.kind === 'sqlite' ? fileKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
     kernel,
@@ -104,7 +105,7 @@ async function assemble(
     startedAt,
     services: () => lifecycle.status(),
   };
-  const lifecycle: Lifecycle = new Lifecycle(hub, await manifest);
+  const lifecycle: Lifecycle = new Lifecycle(hub, (await loading).manifest);
   const retention = new Retention(hub, views.leases.acquire('retention'));
   stops.push(() => retention.close());
   await lifecycle.start();

@@ -69,6 +69,7 @@ export async function createHttp(
   });
   app.removeContentTypeParser('text/plain');
   app.setValidatorCompiler(({ schema, httpPart }) => validator(schema as TSchema, httpPart)); // every schema here is TypeBox's
+  app.setSerializerCompiler(() => JSON.stringify); // the schemas of answers describe; compiling them is a tenth of a start
   app.setErrorHandler((error, request, reply) => answerError(hub, error, request, reply));
   const methodsOf = allowedMethods(app);
   app.setNotFoundHandler((request, reply) => {
