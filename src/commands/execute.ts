@@ -120,7 +120,10 @@ export class Executor {
     try {
       return await turn;
     } finally {
-      if (this.#turns.get(stream) === settled) this.#turns.delete(stream);
+      if (this.#turns.get(stream) === settled) {
+        this.#turns.delete(stream);
+        this.#forgetIfPassed(stream);
+      }
     }
   }
 
@@ -253,6 +256,7 @@ export class Executor {
   #follow(events: readonly Recorded[]): void {
     for (const recorded of events) {
       this.#passed.set(recorded.stream, recorded.revision);
+      if (this.#turns.has(recorded.stream)) continue; // likely what that command wrote; it knows its own effect
       const cached = this.#cache.peek(recorded.stream);
       if (!cached || recorded.revision <= cached.revision) continue;
       if (recorded.revision > cached.revision + 1) this.#cache.delete(recorded.stream);
@@ -262,6 +266,12 @@ export class Executor {
           aggregate: cached.aggregate,
         });
     }
+  }
+
+  /** What others wrote to a stream during a command to it was not followed: then the stream is read again when it is needed. */
+  #forgetIfPassed(stream: string): void {
+    const cached = this.#cache.peek(stream);
+    if (cached && (this.#passed.get(stream) ?? -1) > cached.revision) this.#cache.delete(stream);
   }
 
   #context(): Context {

@@ -6,7 +6,7 @@ import { heartbeatStream } from '../commands/node.ts';
 import { decode } from '../events/catalog.ts';
 import type { AlertMeasure } from '../events/health.ts';
 import type { Reading } from '../events/heartbeat.ts';
-import type { Page, Subscription } from '../events/log.ts';
+import type { Page, Recorded, Subscription } from '../events/log.ts';
 import type { Hub } from '../hub.ts';
 import type { Cancel } from '../kernel.ts';
 import type { Lease } from '../lease.ts';
@@ -22,6 +22,8 @@ export interface HealthAggregator {
 }
 
 const measureEveryMs = 60_000;
+/** Heartbeats are looked at this often: at thousands a second, most are outdated before they matter. */
+const readEveryMs = 100;
 
 export const healthAggregator = service({
   name: 'health-aggregator',
@@ -46,6 +48,8 @@ class Aggregator implements HealthAggregator {
   readonly #lease: Lease;
   /** The newest reading of each member that sent one. */
   readonly #readings = new Map<string, Reading>();
+  /** The newest heartbeat of each node that was not looked at yet. */
+  readonly #unread = new Map<string, Recorded>();
   readonly #observing = new Set<string>();
   readonly #heartbeats: Subscription;
   readonly #cancels: Cancel[];
@@ -60,11 +64,13 @@ class Aggregator implements HealthAggregator {
         if (!row) this.#readings.delete(nodeId);
         if (!row || row.status === 'offline') void this.#closeAlerts(nodeId);
       }),
+      hub.kernel.every(readEveryMs, () => this.#read()),
       hub.kernel.every(measureEveryMs, () => void this.#measure()),
     ];
   }
 
   summary(): HealthSummary {
+    this.#read();
     const { live } = this.#hub;
     return summarize(live.nodes.values(), this.#readings, live.alerts.values());
   }
@@ -74,17 +80,20 @@ class Aggregator implements HealthAggregator {
     await this.#heartbeats.close();
   }
 
-  /** Of a page only the last heartbeat of each node counts. */
+  /** Of the heartbeats of a moment only the last of each node counts. */
   #listen({ events }: Page): void {
-    const newest = new Map(events.map((event) => [event.stream, event]));
-    for (const [stream, recorded] of newest) {
-      const nodeId = stream.slice(heartbeatStream('').length);
+    for (const recorded of events) this.#unread.set(recorded.stream.slice(heartbeatStream('').length), recorded);
+  }
+
+  #read(): void {
+    for (const [nodeId, recorded] of this.#unread) {
       const event = decode(recorded);
       if (event.type !== 'heartbeat.received' || !this.#hub.live.nodes.get(nodeId)) continue;
       const { node_id: _, ...reading } = event.data;
       this.#readings.set(nodeId, reading);
       void this.#observe(nodeId, reading);
     }
+    this.#unread.clear();
   }
 
   /** Asks for a decision only when a level would change, and once at a time a node. */
