@@ -7,7 +7,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
 import { Convert } from 'typebox/value';
@@ -19,6 +18,7 @@ import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
 import { allowedMethods } from './allowed-methods.ts';
 import { describeProblems, Problem } from './describe.ts';
+import { docsPage } from './docs-page.ts';
 
 export type Access = 'anyone' | 'member' | 'admin';
 
@@ -89,14 +89,7 @@ export async function createHttp(
     openapi: { ...documentation, ...(hub.config.publicUrl && { servers: [{ url: hub.config.publicUrl }] }) },
     refResolver: { buildLocalReference: (schema) => String(schema.$id) },
   });
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    uiConfig: { validatorUrl: null },
-    staticCSP: true,
-    // Over plain HTTP the page would ask for its own parts over TLS, and it needs nobody else's.
-    transformStaticCSP: (policy) =>
-      policy.replace(/upgrade-insecure-requests;?|https?:\/\/validator\.swagger\.io/g, ''),
-  });
+  docsPage(app, () => app.swagger());
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   return { app, handler: (request, response) => app.routing(request, response) };
 }
