@@ -1,7 +1,7 @@
 /** The page /docs: Swagger UI over the description of the API. Made when it is first asked for; a start does not wait for it. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FastifyInstance } from 'fastify';
-import { codes } from '../../errors.ts';
+import type { FastifyInstance, FastifyReply } from 'fastify';
+import { type Code, codes } from '../../errors.ts';
 
 type Handler = (request: IncomingMessage, response: ServerResponse) => void;
 
@@ -30,14 +30,8 @@ async function makePage(document: object): Promise<FastifyInstance> {
     import('@fastify/swagger-ui'),
   ]);
   const page = Fastify({ logger: false });
-  const { status, title } = codes.not_found;
-  page.setNotFoundHandler((_request, reply) =>
-    reply
-      .code(status)
-      .type('application/problem+json')
-      .serializer(JSON.stringify)
-      .send({ type: 'about:blank', title, status, code: 'not_found' }),
-  );
+  page.setNotFoundHandler((_request, reply) => say(reply, 'not_found'));
+  page.setErrorHandler((_error, _request, reply) => say(reply, 'invalid_input')); // paths that name no file of the page
   await page.register(swagger, { mode: 'static', specification: { document: document as never } }); // an OpenAPI 3.1 document
   await page.register(swaggerUi, {
     routePrefix: '/docs',
@@ -49,4 +43,10 @@ async function makePage(document: object): Promise<FastifyInstance> {
   });
   await page.ready();
   return page;
+}
+
+function say(reply: FastifyReply, code: Code): FastifyReply {
+  const { status, title } = codes[code];
+  const problem = { type: 'about:blank', title, status, code };
+  return reply.code(status).type('application/problem+json').serializer(JSON.stringify).send(problem);
 }
