@@ -10,7 +10,9 @@ const part = (name) => `^src/${name}`;
 /** Where something starts. Threads and child processes are reached by URL, not by import. */
 const entries = [
   part('(cli/(fedhub|demo-node)|client/node)\\.ts$'),
-  part('(events/log-sqlite-(writer|reader)|projections/(projector-thread|views-sqlite-reader))\\.ts$'),
+  part(
+    '(events/log-sqlite-(writer|reader)|projections/(projector-thread|views-sqlite-reader)|keyring/sqlite-thread)\\.ts$',
+  ),
 ];
 
 /** @type {import('dependency-cruiser').IConfiguration} */
@@ -133,6 +135,23 @@ module.exports = {
       to: { path: part('services/'), pathNot: [part('services/service\\.ts$')] },
     },
     {
+      name: 'backups-speak-to-ports',
+      comment:
+        'A backup reads and fills the log, the keyring and the views as everyone else does; it knows no service.',
+      severity: 'error',
+      from: { path: part('backup/') },
+      to: {
+        path: part(''),
+        pathNot: [
+          part('backup/'),
+          part('events/(log|merkle|restore)\\.ts$'),
+          part('keyring/store\\.ts$'),
+          part('projections/(views|digest)\\.ts$'),
+          part('(backends|config|data-lock|errors|hub|kernel|private-file)\\.ts$'),
+        ],
+      },
+    },
+    {
       name: 'nobody-below-imports-the-program',
       severity: 'error',
       from: { path: part(''), pathNot: [part('cli/'), part('main\\.ts$')] },
@@ -164,10 +183,13 @@ module.exports = {
     },
     {
       name: 'cli-starts-or-asks',
-      comment: 'The command line starts a hub or speaks to one over HTTP like anyone else.',
+      comment: 'The command line starts a hub, speaks to one over HTTP like anyone else, or holds its backup.',
       severity: 'error',
       from: { path: part('cli/') },
-      to: { path: part(''), pathNot: [part('(cli|client)/'), part('(main|config|kernel|version)\\.ts$')] },
+      to: {
+        path: part(''),
+        pathNot: [part('(cli|client|backup)/'), part('(main|config|kernel|version|backends)\\.ts$')],
+      },
     },
   ],
   options: {

@@ -4,24 +4,34 @@ import type * as KeyFile from '../src/client/key-file.ts';
 import type * as Execute from '../src/commands/execute.ts';
 import type * as Node from '../src/commands/node.ts';
 import type * as Views from '../src/commands/views.ts';
+import type * as Config from '../src/config.ts';
+import type * as Ed25519 from '../src/ed25519.ts';
 import type * as Catalog from '../src/events/catalog.ts';
 import type * as PostgresLog from '../src/events/log-postgres.ts';
 import type * as SqliteLog from '../src/events/log-sqlite.ts';
 import type * as Kernel from '../src/kernel.ts';
+import type * as Main from '../src/main.ts';
 import type * as Projections from '../src/projections/views.ts';
 import type * as Protocol from '../src/protocol.ts';
+import type * as SessionToken from '../src/services/identity-auth/session-token.ts';
+import type * as Manifest from '../src/services/manifest.ts';
 
 interface Modules {
   readonly 'client/key-file': typeof KeyFile;
   readonly 'commands/execute': typeof Execute;
   readonly 'commands/node': typeof Node;
   readonly 'commands/views': typeof Views;
+  readonly config: typeof Config;
+  readonly ed25519: typeof Ed25519;
   readonly 'events/catalog': typeof Catalog;
   readonly 'events/log-postgres': typeof PostgresLog;
   readonly 'events/log-sqlite': typeof SqliteLog;
   readonly kernel: typeof Kernel;
+  readonly main: typeof Main;
   readonly 'projections/views': typeof Projections;
   readonly protocol: typeof Protocol;
+  readonly 'services/identity-auth/session-token': typeof SessionToken;
+  readonly 'services/manifest': typeof Manifest;
 }
 
 /** The built program, for `node` itself. */

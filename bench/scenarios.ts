@@ -3,6 +3,7 @@ import type { Scenario } from './measure.ts';
 import { appendPostgres } from './scenarios/append-postgres.ts';
 import { appendSqlite } from './scenarios/append-sqlite.ts';
 import { commands } from './scenarios/commands.ts';
+import { guards } from './scenarios/guards.ts';
 import { heartbeats } from './scenarios/heartbeats.ts';
 import { lag } from './scenarios/lag.ts';
 import { replay } from './scenarios/replay.ts';
@@ -12,6 +13,7 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   'append-postgres': appendPostgres,
   'append-sqlite': appendSqlite,
   commands,
+  guards,
   heartbeats,
   replay,
   lag,

@@ -13,6 +13,15 @@ import {
 const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:challenge': 'Asks for a nonce to sign. Anyone may.',
   'federation:register': 'Proves a key; joins, or comes back, and opens the session of this connection. Anyone may.',
+  'federation:rotate': 'Changes the key of the session: signed by the old key and by the new one.',
+  'entity:register': 'Registers an entity of this node, or brings it up to date.',
+  'federation:admitted': 'The request to join was approved: this connection has a session now.',
+  'federation:rejected': 'The request to join was rejected, or lapsed.',
+  'federation:role-changed': 'A node has another role.',
+  'federation:announcement': 'An administrator speaks to everyone.',
+  'federation:entity-registered': 'An entity was registered.',
+  'federation:entity-unregistered': 'An entity is gone.',
+  'federation:limit-warning': 'Four fifths of a limit of this node are used.',
   'federation:heartbeat': 'Says that the node lives, and how it is. The answer comes when the reading is in the log.',
   'federation:renew': 'Asks for a new token for this session.',
   'federation:resume': 'Asks for what happened after a position.',
@@ -83,9 +92,9 @@ function ref(...path: string[]): { $ref: string } {
   return { $ref: `#/${path.join('/')}` };
 }
 
-/** `federation:node-joined` as `nodeJoined`. */
+/** `federation:node-joined` as `nodeJoined`, `entity:register` as `entityRegister`. */
 function idOf(name: string): string {
-  return name.slice(name.indexOf(':') + 1).replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+  return name.replace(/^federation:/, '').replace(/[:-](.)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** Object.entries that keeps the names' type: the lists hold exactly these. */

@@ -1,8 +1,14 @@
 /** The one place that picks adapters, by URL: `sqlite:<folder>`, `postgres://…` or `postgresql://…`. */
 import type { EventLog } from './events/log.ts';
 import { openPostgresLog } from './events/log-postgres.ts';
+import { beginPostgresRestore } from './events/log-postgres-restore.ts';
 import { openSqliteLog } from './events/log-sqlite.ts';
+import { beginSqliteRestore } from './events/log-sqlite-restore.ts';
+import type { LogRestore, RestoredAbout } from './events/restore.ts';
 import type { Kernel } from './kernel.ts';
+import type { KeyringStore } from './keyring/store.ts';
+import { postgresKeyring } from './keyring/store-postgres.ts';
+import { sqliteKeyring } from './keyring/store-sqlite.ts';
 import { startViews, type Views, type ViewsOptions } from './projections/views.ts';
 
 export type Backend =
@@ -33,9 +39,23 @@ export async function openLog(url: string, kernel: Kernel, options: LogOptions =
     : openPostgresLog({ ...options, url: backend.url, kernel });
 }
 
+/** Begins to restore a log into an empty place. Throws when there is a log. On SQLite, hold the folder's lock. */
+export async function beginRestore(url: string, about: RestoredAbout): Promise<LogRestore> {
+  const backend = backendOf(url);
+  return backend.kind === 'sqlite'
+    ? beginSqliteRestore(backend.folder, about)
+    : beginPostgresRestore(backend.url, about);
+}
+
 /** Opens the views of a log, makes them when they are not there, and starts projecting. The log must be open. */
 export async function openViews(options: ViewsOptions): Promise<Views> {
   backendOf(options.url);
   backendOf(options.logUrl);
   return startViews(options);
+}
+
+/** Where the hub's keys lie: beside the log, and in none of its backups. Nothing is opened before it is used; close it. */
+export function keyringStore(logUrl: string): KeyringStore {
+  const backend = backendOf(logUrl);
+  return backend.kind === 'sqlite' ? sqliteKeyring(backend.folder) : postgresKeyring(backend.url);
 }

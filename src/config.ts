@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { GovernanceMode } from './events/federation.ts';
+import type { Limits } from './events/limits.ts';
 
 export interface Config {
   readonly port: number;
@@ -23,12 +24,24 @@ export interface Config {
   readonly heartbeatMs: number;
   /** A node silent for this long is lost, whatever its rhythm was. */
   readonly silenceMs: number;
+  /** A request to join lapses after this. */
+  readonly joinMs: number;
+  /** Undefined: limits and jobs are counted in this process alone. */
+  readonly redisUrl: string | undefined;
+  /** A minute's worth for an identity that has no limits of its own. */
+  readonly limits: Limits;
+  /** HTTP requests and packets a minute from one address, before anyone proved anything. */
+  readonly strangerLimit: number;
+  /** The audit log holds this many days; undefined: all. */
+  readonly auditDays: number | undefined;
   /** Readings older than this may be rolled up and dropped. */
   readonly heartbeatDays: number;
 }
 
 /** The environment does not make a configuration; the message names each variable at fault. */
 export class ConfigError extends Error {}
+
+const mostLimit = 10_000_000;
 
 type Read = (name: string) => string | undefined;
 
@@ -56,6 +69,20 @@ export const settings: readonly Setting[] = [
   { name: 'FEDERATION_HEARTBEAT_SECONDS', meaning: 'how often nodes are asked for a heartbeat (15)' },
   { name: 'FEDERATION_SILENCE_SECONDS', meaning: 'a node silent for this long is lost (90)' },
   { name: 'FEDERATION_HEARTBEAT_DAYS', meaning: 'days that single heartbeats are kept before they are rolled up (7)' },
+  { name: 'FEDERATION_JOIN_HOURS', meaning: 'hours after which a request to join lapses (72)' },
+  { name: 'FEDERATION_AUDIT_DAYS', meaning: 'days that the audit log holds (all)' },
+  { name: 'FEDERATION_LIMIT_REQUESTS', meaning: 'HTTP requests a minute for each identity (6000)' },
+  { name: 'FEDERATION_LIMIT_MEGABYTES', meaning: 'megabytes a minute for each identity, both ways (600)' },
+  { name: 'FEDERATION_LIMIT_MESSAGES', meaning: 'socket packets a minute for each identity (6000)' },
+  {
+    name: 'FEDERATION_LIMIT_STRANGERS',
+    meaning: 'requests and packets a minute from one address before a login (3000)',
+  },
+  {
+    name: 'REDIS_URL',
+    meaning: 'redis://…, to count limits over all replicas (each replica counts alone)',
+    secret: true,
+  },
   { name: 'LOG_LEVEL', meaning: 'trace, debug, info, warn, error, fatal or silent (info)' },
 ];
 
@@ -77,6 +104,11 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     const value = Number(text);
     if (!Number.isFinite(value) || value < min || value > max)
       wrong.push(`${name} must be a number from ${min} to ${max}`);
+    return value;
+  };
+  const whole = (name: string, fallback: number, max: number) => {
+    const value = number(name, fallback, 1, max);
+    if (!Number.isInteger(value)) wrong.push(`${name} must be a whole number`);
     return value;
   };
   const oneOf = <T extends string>(name: string, values: readonly T[], fallback: T): T => {
@@ -101,6 +133,15 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     logLevel: oneOf('LOG_LEVEL', logLevels, 'info'),
     heartbeatMs: number('FEDERATION_HEARTBEAT_SECONDS', 15, 0.1, 3600) * 1000,
     silenceMs: number('FEDERATION_SILENCE_SECONDS', 90, 0.3, 86_400) * 1000,
+    joinMs: number('FEDERATION_JOIN_HOURS', 72, 0.001, 8_760) * 3_600_000,
+    redisUrl: checked('REDIS_URL', read('REDIS_URL'), /^rediss?:\/\/[^\s]+$/, wrong),
+    limits: {
+      requests: whole('FEDERATION_LIMIT_REQUESTS', 6_000, mostLimit),
+      megabytes: whole('FEDERATION_LIMIT_MEGABYTES', 600, mostLimit),
+      messages: whole('FEDERATION_LIMIT_MESSAGES', 6_000, mostLimit),
+    },
+    strangerLimit: whole('FEDERATION_LIMIT_STRANGERS', 3_000, mostLimit),
+    auditDays: read('FEDERATION_AUDIT_DAYS') === undefined ? undefined : number('FEDERATION_AUDIT_DAYS', 0, 1, 36_500),
     heartbeatDays: number('FEDERATION_HEARTBEAT_DAYS', 7, 0.01, 3650),
   };
   if (config.silenceMs < 3 * config.heartbeatMs) {

@@ -5,19 +5,38 @@
  * The HTTP server is part of the frame, so that it can say "not ready" when the service behind it is not there.
  */
 import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http';
+import {
+  createServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import proxyAddress from '@fastify/proxy-addr';
+import type { About } from './commands/execute.ts';
 import type { Config } from './config.ts';
-import { type Code, codes, type Refusal, refuse } from './errors.ts';
-import type { NodeRole } from './events/node.ts';
+import { type Code, codes, isRefusal, type Refusal, refuse } from './errors.ts';
+import type { LimitKind } from './events/limits.ts';
+import type { Admission, NodeProfile, NodeRole } from './events/node.ts';
 import type { Kernel } from './kernel.ts';
 
 /** Who stands at the door. */
 export type Identity =
   | { readonly kind: 'anonymous' }
-  | { readonly kind: 'node'; readonly nodeId: string; readonly sessionId: string; readonly role: NodeRole }
+  | {
+      readonly kind: 'node';
+      readonly nodeId: string;
+      readonly sessionId: string;
+      readonly role: NodeRole;
+      /** The key that was proved just now, of a node that may be no member yet. */
+      readonly publicKey?: string;
+      /** Nonce of the signature, of a node that signed this very request. */
+      readonly signedWith?: string;
+    }
   | { readonly kind: 'operator'; readonly prefix: string; readonly scopes: readonly string[] };
 
 export const anonymous: Identity = { kind: 'anonymous' };
@@ -34,8 +53,102 @@ export function actorOf(identity: Identity): string {
   }
 }
 
-/** Finds out who shows these credentials. Refuses `unauthenticated`, `token_expired`; without credentials: anonymous. */
-export type IdentityGuard = (authorization: string | undefined) => Promise<Identity | Refusal>;
+/** How an identity is named where strangers count by their address: limits and warnings. */
+export function whoOf(identity: Identity, address: string): string {
+  return identity.kind === 'anonymous' ? `address:${address}` : actorOf(identity);
+}
+
+/** What of an HTTP request says who sent it. */
+export interface Credentials {
+  readonly method: string;
+  /** Path and query as they came. */
+  readonly url: string;
+  readonly headers: IncomingHttpHeaders;
+}
+
+/**
+ * Finds out who shows these credentials: a bearer token, or a signature over the request (RFC 9421). Without credentials:
+ * anonymous. Refuses `unauthenticated`, `token_expired`, `session_superseded` and what a signature may have wrong.
+ */
+export type IdentityGuard = (shown: Credentials, address: string) => Promise<Identity | Refusal>;
+
+/** Whether someone known may pass at all: bans, the block list. Asked at every door and again at every delivery. */
+export type Guard = (identity: Identity) => Refusal | undefined;
+
+/** A node that proved its key and wants a session, a member or not. */
+export interface Candidate {
+  readonly nodeId: string;
+  readonly publicKey: string;
+  /** Of the key; see `keyThumbprint`. */
+  readonly thumbprint: string;
+  readonly profile: NodeProfile;
+  /** It is a member with this key, as far as this replica knows. */
+  readonly member: boolean;
+  readonly invite: string | undefined;
+  readonly address: string;
+}
+
+/** Leave to become a member. */
+export interface Grant {
+  readonly role: NodeRole;
+  readonly admission: Admission;
+  /** Told when the node is in (`true`), or could not be let in after all (`false`). */
+  settle(admitted: boolean): Promise<void>;
+}
+
+/**
+ * Judges a candidate. For a member, a grant means that it may open a session. Refuses `banned`, `approval_required` (then a
+ * request waits), `join_rejected`, `invite_required`, `invite_invalid`. `about` carries the nonce of the proof as its
+ * command, which a request to join uses up.
+ */
+export type AdmissionGuard = (candidate: Candidate, about: About) => Promise<Grant | Refusal>;
+
+/** What is left of an allowance after taking from it. */
+export interface Allowance {
+  readonly limit: LimitKind;
+  /** A minute's worth, in the unit of the limit. */
+  readonly allowed: number;
+  readonly remaining: number;
+  /** Until the whole allowance is there again, milliseconds. */
+  readonly resetMs: number;
+  /** When there was not enough: how long until there is. Nothing was taken then. */
+  readonly retryAfterMs: number | undefined;
+}
+
+/** What one request or packet took. */
+export interface Passage {
+  readonly allowances: readonly Allowance[];
+  /** The one of them that was not enough: whoever asks must wait. */
+  readonly short: Allowance | undefined;
+}
+
+/** Takes from the allowances of whoever asks; of strangers, from those of their address. Neither throws nor rejects. */
+export interface LimitGuard {
+  /** One request or packet and the bytes of it that are known by now. */
+  enter(identity: Identity, address: string, kind: 'requests' | 'messages', bytes: number): Passage | Promise<Passage>;
+  /** Bytes that went over the wire besides; taken even when that makes a debt. */
+  spend(identity: Identity, address: string, bytes: number): void;
+}
+
+/** Something that was asked at a door, as the audit log tells of it. */
+export interface Asked {
+  readonly identity: Identity;
+  readonly address: string;
+  /** The route or packet. */
+  readonly action: string;
+  /** The one thing it was about, or ''. */
+  readonly target: string;
+}
+
+/** Hears what the log does not tell by itself. */
+export interface AuditGuard {
+  /** Returns at once: refusals that look alike are taken together and written within seconds. */
+  refused(asked: Asked, code: Code): void;
+  /** An ordinary read; counted. */
+  read(identity: Identity): void;
+  /** A sensitive read. Resolves when it is in the log; throws a `Fault` when it cannot be. */
+  sensitive(asked: Asked): Promise<void>;
+}
 
 /** A place for one guard. */
 class Slot<Guard> {
@@ -67,12 +180,20 @@ const mostConnections = 24_000;
 
 export class Doors {
   readonly identity = new Slot<IdentityGuard>('identity');
+  readonly admission = new Slot<AdmissionGuard>('admission');
+  /** Filled by governance. */
+  readonly bans = new Slot<Guard>('governance');
+  readonly access = new Slot<Guard>('access');
+  readonly limits = new Slot<LimitGuard>('rate');
+  readonly audit = new Slot<AuditGuard>('audit');
   readonly server: Server;
+  readonly #trusted: (address: string, hop: number) => boolean;
   readonly #kernel: Kernel;
   #handler: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
 
   constructor(config: Config, kernel: Kernel) {
     this.#kernel = kernel;
+    this.#trusted = proxyAddress.compile([...config.trustedProxies]);
     const handle = (request: IncomingMessage, response: ServerResponse) => {
       if (this.#handler) this.#handler(request, response);
       else sayNotReady(response);
@@ -87,6 +208,27 @@ export class Doors {
     this.server.maxConnections = mostConnections;
     this.server.on('checkExpectation', handle); // an Expect header is no reason to refuse without a word
     this.server.on('clientError', answerUnreadable);
+  }
+
+  /** Whether someone known may pass: neither banned nor blocked. A guard that is not running lets nobody pass. */
+  judge(identity: Identity): Refusal | undefined {
+    for (const slot of [this.bans, this.access]) {
+      const guard = slot.get();
+      const refused = isRefusal(guard) ? guard : guard(identity);
+      if (refused) return refused;
+    }
+    return undefined;
+  }
+
+  /** Tells the audit log of a refusal. What is refused because the audit log is not there cannot be told. */
+  tellRefused(asked: Asked, code: Code): void {
+    const audit = this.audit.get();
+    if (!isRefusal(audit)) audit.refused(asked, code);
+  }
+
+  /** Where a request comes from: the peer, or what a proxy that is trusted says of it. */
+  addressOf(request: IncomingMessage): string {
+    return proxyAddress(request, this.#trusted) ?? '';
   }
 
   /** Gives HTTP requests to a handler; what is returned takes it away again. */

@@ -16,9 +16,16 @@ export const codes = {
   nonce_expired: { status: 401, title: 'The nonce is older than a minute' },
   nonce_used: { status: 401, title: 'The nonce was already used' },
   signature_invalid: { status: 401, title: 'The signature does not verify under the claimed key' },
+  signature_expired: { status: 401, title: 'The signature of the request was made too long ago, or in the future' },
+  digest_mismatch: { status: 400, title: 'The body is not the one that was signed' },
   forbidden: { status: 403, title: 'This identity may not do this' },
   approval_required: { status: 403, title: 'This federation admits nodes by approval' },
   invite_required: { status: 403, title: 'This federation admits invited nodes only' },
+  invite_invalid: { status: 403, title: 'The invite is unknown, expired, revoked, used up or for another node' },
+  join_rejected: { status: 403, title: 'An administrator rejected the request to join' },
+  banned: { status: 403, title: 'The node or its key is banned from this federation' },
+  access_blocked: { status: 403, title: 'This identity is on the block list' },
+  key_revoked: { status: 403, title: 'The public key was revoked or rotated away' },
   session_superseded: { status: 403, title: 'A newer session of the same node took over' },
   not_found: { status: 404, title: 'There is no such thing here' },
   method_not_allowed: { status: 405, title: 'The path exists, the method does not' },
@@ -26,12 +33,16 @@ export const codes = {
   key_taken: { status: 409, title: 'Another node uses this public key' },
   node_id_taken: { status: 409, title: 'The node id belongs to another key' },
   node_removed: { status: 410, title: 'The node was removed from the federation' },
+  entity_id_taken: { status: 409, title: 'The entity id belongs to another owner' },
+  last_admin: { status: 409, title: 'The federation would be left without an administrator' },
+  limit_reached: { status: 409, title: 'A list of stated length is full' },
   conflict: { status: 409, title: 'Others kept changing the same thing; nothing was done' },
   already_done: { status: 409, title: 'This was done before, and its answer held a secret that is shown once' },
   rebuild_running: { status: 409, title: 'A rebuild of the views is already running' },
   payload_too_large: { status: 413, title: 'The body or packet is larger than this door takes' },
   unsupported_media_type: { status: 415, title: 'This operation takes application/json' },
   idempotency_mismatch: { status: 422, title: 'The idempotency key was used before with another body' },
+  rate_limited: { status: 429, title: 'More was asked than this identity or address may ask in a minute' },
   internal_error: { status: 500, title: 'The hub met a defect; it is in the log under the trace id' },
   overloaded: { status: 503, title: 'A bounded queue of the hub is full; try again shortly' },
   log_unavailable: {
@@ -59,7 +70,7 @@ export function refuse(code: Code, detail: string, extra?: Record<string, unknow
 }
 
 export function isRefusal(value: unknown): value is Refusal {
-  return typeof value === 'object' && value !== null && 'refused' in value;
+  return typeof value === 'object' && value !== null && 'refused' in value && typeof value.refused === 'string';
 }
 
 /** A part the hub stands on failed. Thrown, with its cause; retried only where that is idempotent. */

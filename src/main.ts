@@ -1,4 +1,5 @@
 /** Puts one replica of the hub together: opens the stores, founds or finds the federation, starts the services, listens last. */
+import { appoint } from './admins.ts';
 import { backendOf, openLog, openViews } from './backends.ts';
 import { Executor } from './commands/execute.ts';
 import { federation as federationAggregate, federationStream, found } from './commands/governance.ts';
@@ -8,19 +9,26 @@ import { lockDataFolder } from './data-lock.ts';
 import { Doors } from './doors.ts';
 import { isRefusal } from './errors.ts';
 import { checkCatalog } from './events/catalog.ts';
-import type { EventLog } from './events/log.ts';
 import type { Hub } from './hub.ts';
 import type { Kernel } from './kernel.ts';
-import { fileKeyring, openKeyring, postgresKeyring } from './keyring.ts';
+import { postgresKeyring } from './keyring/store-postgres.ts';
+import { sqliteKeyring } from './keyring/store-sqlite.ts';
+import { openKeyring } from './keyring.ts';
 import { Lifecycle, type ServiceStatus } from './lifecycle.ts';
 import { makeOperatorToken } from './operator-token.ts';
+import { accessLists } from './projections/access-lists.ts';
+import { admins } from './projections/admins.ts';
 import { alerts } from './projections/alerts.ts';
+import { bans } from './projections/bans.ts';
+import { entities } from './projections/entities.ts';
 import { federation } from './projections/federation.ts';
+import { invites } from './projections/invites.ts';
+import { joins } from './projections/joins.ts';
 import { keys } from './projections/keys.ts';
+import { nodeLimits } from './projections/limits.ts';
 import { nodes } from './projections/nodes.ts';
 import { operatorTokens } from './projections/operator-tokens.ts';
 import { sessions } from './projections/sessions.ts';
-import type { Views } from './projections/views.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
 import { version } from './version.ts';
@@ -77,15 +85,16 @@ async function assemble(
   const opening = openViews({ url: config.viewsUrl, logUrl: config.logUrl, log, kernel, logLevel: config.logLevel });
   stops.push(async () => (await opening.catch(() => undefined))?.close());
   const keyring = await openKeyring(
-    logBackend.kind === 'sqlite' ? fileKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
+    logBackend.kind === 'sqlite' ? sqliteKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
     kernel,
   );
+  stops.push(() => keyring.close());
   const executor = await Executor.start(log, kernel);
   stops.push(() => executor.close());
   const founding = await foundOnce(executor, config, kernel);
   const views = await opening;
-  const live = await openLive(views, log);
-  for (const view of Object.values(live)) stops.push(() => view.close());
+  const live = await views.live(inMemory, log);
+  stops.push(() => live.close());
   const readiness = new Readiness(kernel, log);
   stops.push(() => readiness.close());
   const doors = new Doors(config, kernel);
@@ -96,7 +105,7 @@ async function assemble(
     log,
     executor,
     views,
-    live,
+    live: live.maps,
     keyring,
     doors,
     readiness,
@@ -123,24 +132,21 @@ async function assemble(
 }
 
 /** The small views that every replica keeps in memory. */
-async function openLive(views: Views, log: EventLog): Promise<Hub['live']> {
-  const [ofFederation, ofNodes, ofKeys, ofSessions, ofAlerts, ofTokens] = await Promise.all([
-    views.live(federation, log),
-    views.live(nodes, log),
-    views.live(keys, log),
-    views.live(sessions, log),
-    views.live(alerts, log),
-    views.live(operatorTokens, log),
-  ]);
-  return {
-    federation: ofFederation,
-    nodes: ofNodes,
-    keys: ofKeys,
-    sessions: ofSessions,
-    alerts: ofAlerts,
-    operatorTokens: ofTokens,
-  };
-}
+const inMemory = {
+  federation,
+  nodes,
+  keys,
+  sessions,
+  alerts,
+  joins,
+  invites,
+  bans,
+  admins,
+  access: accessLists,
+  entities,
+  limits: nodeLimits,
+  operatorTokens,
+};
 
 /** Founds the federation in an empty log, with one admin token; else finds it. Of several replicas, one founds. */
 async function foundOnce(
@@ -169,6 +175,8 @@ async function foundOnce(
   const wanted = { federationId: config.federationId ?? kernel.uuid(), mode: config.mode };
   const founded = await executor.execute(federationStream, federationAggregate, found, wanted, about);
   if (isRefusal(founded)) throw new Error(founded.detail);
+  // Of several replicas that found at once, only the token that will be shown counts as an administrator.
+  if (founded.reply.founded) await appoint({ executor }, `operator:${prefix}`, about);
   return { federationId: founded.reply.federationId, adminToken: founded.reply.founded ? token : undefined };
 }
 

@@ -1,7 +1,7 @@
 /** Files that hold secrets: readable by their owner alone, and either whole or not there. */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { link, mkdir, open, unlink } from 'node:fs/promises';
+import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** The text of the file; undefined when it is not there. Throws when others than its owner may read it. */
@@ -42,6 +42,12 @@ export async function createPrivateFile(path: string, text: string): Promise<voi
     await unlink(draft).catch(ignore('ENOENT'));
   }
   await syncFolder(folder);
+}
+
+/** A private file takes the place of another in the same folder, whole or not at all. */
+export async function replacePrivateFile(path: string, replaced: string): Promise<void> {
+  await rename(path, replaced);
+  await syncFolder(dirname(replaced));
 }
 
 /** So that the name survives a power cut, not only the bytes. */

@@ -2,17 +2,21 @@
 import { createHash } from 'node:crypto';
 import { type TSchema, Type } from 'typebox';
 import { canonicalJson } from './canonical-json.ts';
+import { EntityId, EntityKind, EntityProfile } from './events/entity.ts';
+import { AnnouncementLevel } from './events/federation.ts';
 import { AlertLevel, AlertMeasure } from './events/health.ts';
 import { Reading } from './events/heartbeat.ts';
+import { LimitKind } from './events/limits.ts';
 import { NodeId, NodeProfile, NodeRole, PublicKey } from './events/node.ts';
+import type { Scope } from './rights.ts';
 
 /** Raised when a change breaks older clients. The hub refuses what it does not speak with `protocol_unsupported`. */
 export const PROTOCOL_VERSION = 1;
 
 /** What a proof is for; a nonce for one purpose is worth nothing for another. */
-export const Purpose = Type.Union([Type.Literal('register'), Type.Literal('session')], {
+export const Purpose = Type.Union([Type.Literal('register'), Type.Literal('session'), Type.Literal('rotate')], {
   description:
-    'register: join, or come back with the profile as it is now. session: only open a session of a known node.',
+    'register: join, or come back with the profile as it is now. session: only open a session of a known node. rotate: change the key.',
 });
 export type Purpose = Type.Static<typeof Purpose>;
 
@@ -34,14 +38,43 @@ export const PublicNode = Type.Object({
 });
 export type PublicNode = Type.Static<typeof PublicNode>;
 
-/** Client to hub. Packets are closed, at every depth: an unknown member is refused. Answers may grow. */
+/** What an operator hands to a node so that it may join: shown once, `fhi_<id>_<secret>`. */
+export const Invite = Type.String({ pattern: '^fhi_[a-z2-7]{8}_[A-Za-z0-9_-]{43}$' });
+
+/** A session that is open now. What happens after `position` is pushed to it. */
+const opened = {
+  ...token,
+  node: PublicNode,
+  session_id: Type.String(),
+  position: Position,
+  heartbeat_ms: Type.Integer({ minimum: 1, description: 'How often to send a heartbeat' }),
+  protocol_version: Type.Integer(),
+};
+
+/** An entity as others see it. */
+export const PublicEntity = Type.Object({
+  entity_id: EntityId,
+  kind: EntityKind,
+  node_id: Type.Union([NodeId, Type.Null()], {
+    description: 'The node it belongs to; null: registered by an operator',
+  }),
+  ...EntityProfile.properties,
+});
+export type PublicEntity = Type.Static<typeof PublicEntity>;
+
+/**
+ * Client to hub. Packets are closed, at every depth: an unknown member is refused. Answers may grow. `who` may send it:
+ * anyone, any node with a session, or a node with the right.
+ */
 export const clientPackets = {
   'federation:challenge': {
+    who: 'anyone',
     packet: closed(Type.Object({ node_id: NodeId, purpose: Purpose })),
     ack: Type.Object({ ...done, nonce: Nonce, federation_id: Type.String(), expires_at: Time }),
   },
   /** The profile's members lie flat beside the proof. `purpose` is `register` unless it says `session`, which takes no profile. */
   'federation:register': {
+    who: 'anyone',
     packet: closed(
       Type.Object({
         protocol_version: Type.Integer(),
@@ -49,34 +82,45 @@ export const clientPackets = {
         public_key: PublicKey,
         nonce: Nonce,
         signature: Signature,
-        purpose: Type.Optional(Purpose),
+        purpose: Type.Optional(Type.Union([Type.Literal('register'), Type.Literal('session')])),
+        invite: Type.Optional(Invite),
         ...NodeProfile.properties,
       }),
     ),
-    /** What happens after `position` is pushed to this session. */
-    ack: Type.Object({
-      ...done,
-      ...token,
-      node: PublicNode,
-      session_id: Type.String(),
-      position: Position,
-      heartbeat_ms: Type.Integer({ minimum: 1, description: 'How often to send a heartbeat' }),
-      protocol_version: Type.Integer(),
-    }),
+    ack: Type.Object({ ...done, ...opened }),
+  },
+  /**
+   * Changes the key of the session's node. `nonce` is one for the purpose `rotate`; both keys sign `rotationText`. Every other
+   * session of the node is over; this one goes on under the new key.
+   */
+  'federation:rotate': {
+    who: 'node',
+    packet: closed(
+      Type.Object({ public_key: PublicKey, nonce: Nonce, signature: Signature, new_signature: Signature }),
+    ),
+    ack: Type.Object({ ...done, ...opened }),
   },
   'federation:heartbeat': {
+    who: 'node',
     packet: closed(Type.Object({ node_id: NodeId, ...Reading.properties })),
     ack: Type.Object({ ...done, position: Position }),
   },
-  'federation:renew': { packet: nothing, ack: Type.Object({ ...done, ...token }) },
+  'federation:renew': { who: 'node', packet: nothing, ack: Type.Object({ ...done, ...token }) },
   /** Pushes what happened after `position`, in order; the answer, sent after those, says up to where. */
   'federation:resume': {
+    who: 'node',
     packet: closed(Type.Object({ position: Position })),
     ack: Type.Object({ ...done, position: Position }),
   },
   /** Goodbye: the node counts as gone at once, not after a silence. */
-  'federation:leave': { packet: nothing, ack: Type.Object(done) },
-} as const;
+  'federation:leave': { who: 'node', packet: nothing, ack: Type.Object(done) },
+  /** Registers an entity of this node, or brings it up to date. */
+  'entity:register': {
+    who: 'act',
+    packet: closed(Type.Object({ entity_id: EntityId, kind: EntityKind, ...EntityProfile.properties })),
+    ack: Type.Object({ ...done, entity: PublicEntity, position: Position }),
+  },
+} as const satisfies Record<string, { who: 'anyone' | 'node' | Scope; packet: TSchema; ack: TSchema }>;
 
 const pushed = { position: Position, time: Time, node_id: NodeId };
 
@@ -92,6 +136,32 @@ export const hubPackets = {
   'federation:node-left': Type.Object({
     ...pushed,
     cause: Type.Union([Type.Literal('left'), Type.Literal('lost'), Type.Literal('removed')]),
+  }),
+  /** The request to join was approved: this connection has a session now, as if it had registered just now. */
+  'federation:admitted': Type.Object(opened),
+  /** The request to join was rejected or lapsed. Sent before the hub cuts the socket. */
+  'federation:rejected': Type.Object({ code: Type.String(), reason: Type.String() }),
+  'federation:role-changed': Type.Object({ ...pushed, role: NodeRole, previous: NodeRole }),
+  'federation:announcement': Type.Object({
+    position: Position,
+    time: Time,
+    announcement_id: Type.String(),
+    message: Type.String(),
+    level: AnnouncementLevel,
+  }),
+  'federation:entity-registered': Type.Object({ position: Position, time: Time, entity: PublicEntity }),
+  'federation:entity-unregistered': Type.Object({
+    position: Position,
+    time: Time,
+    entity_id: EntityId,
+    cause: Type.String(),
+  }),
+  /** Four fifths of a limit are used; at most once a minute a limit. */
+  'federation:limit-warning': Type.Object({
+    limit: LimitKind,
+    used: Type.Number(),
+    allowed: Type.Integer(),
+    window_seconds: Type.Integer(),
   }),
   'federation:health-alert': Type.Object({
     ...pushed,
@@ -126,7 +196,7 @@ export type HubPacket<N extends HubPacketName> = Type.Static<(typeof hubPackets)
 
 /** The members of a `federation:register` packet that make up the profile: what the proof is about besides the key. */
 export function profileOf(packet: ClientPacket<'federation:register'>): NodeProfile {
-  const { protocol_version, node_id, public_key, nonce, signature, purpose, ...profile } = packet;
+  const { protocol_version, node_id, public_key, nonce, signature, purpose, invite, ...profile } = packet;
   return profile;
 }
 
@@ -146,6 +216,23 @@ export function proofText(proof: {
   const { purpose, federationId, nodeId, publicKey, nonce, profile } = proof;
   const digest = createHash('sha256').update(canonicalJson(profile)).digest('hex');
   return ['federation-hub proof v1', purpose, federationId, nodeId, publicKey, nonce, digest].join('\n');
+}
+
+/** The text that both keys sign, as UTF-8, when a node changes its key. */
+export function rotationText(rotation: {
+  federationId: string;
+  nodeId: string;
+  publicKey: string;
+  newPublicKey: string;
+  nonce: string;
+}): string {
+  const { federationId, nodeId, publicKey, newPublicKey, nonce } = rotation;
+  return ['federation-hub rotation v1', federationId, nodeId, publicKey, newPublicKey, nonce].join('\n');
+}
+
+/** The `tag` of requests that are signed (RFC 9421): a signature for one federation is worth nothing at another. */
+export function signatureTag(federationId: string): string {
+  return `federation-hub;${federationId}`;
 }
 
 /** The same schema with every object and record in it closed to members it does not name. */

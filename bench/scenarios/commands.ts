@@ -21,7 +21,12 @@ export async function commands(bench: Bench): Promise<readonly Figure[]> {
     const executor = await Executor.start(log, kernel);
     const about = { actor: 'node:bench' };
     const join = async (nodeId: string) => {
-      const command = { nodeId, publicKey, profile: { display_name: 'new', sovereignty }, mode: 'open' } as const;
+      const command = {
+        nodeId,
+        publicKey,
+        profile: { display_name: 'new', sovereignty },
+        grant: { role: 'member', admission: { by: 'open' } },
+      } as const;
       written(await executor.execute(nodeStream(nodeId), node, register, command, about));
     };
     const known = Array.from({ length: writers }, (_, writer) => `known-${writer}`);

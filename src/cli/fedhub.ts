@@ -3,8 +3,15 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigError, describeConfig } from '../config.ts';
 import { version } from '../version.ts';
+import { registerAccess } from './access.ts';
+import { registerAudit } from './audit.ts';
+import { registerBackup } from './backup-commands.ts';
+import { registerEntities } from './entities.ts';
+import { registerGovern } from './govern.ts';
 import { HubClient, HubProblem } from './hub-client.ts';
+import { registerLimits } from './limits.ts';
 import { Output } from './output.ts';
+import { registerTokens } from './tokens.ts';
 
 // Each command loads what it needs when it runs: `fedhub status` has no use for a database.
 
@@ -54,6 +61,18 @@ program
   .command('replay')
   .description('rebuild all views of a serving hub from its log')
   .action(async () => (await import('./replay.ts')).replay(client(), output()));
+
+for (const register of [
+  registerEntities,
+  registerGovern,
+  registerAccess,
+  registerTokens,
+  registerLimits,
+  registerAudit,
+  registerBackup,
+]) {
+  register(program, client, output);
+}
 
 program
   .command('config')

@@ -27,13 +27,29 @@ export class HubClient {
 
   /** `T` is the shape that `docs/openapi.yaml` gives for the path. Throws `HubProblem`, or an error when nobody answers. */
   get<T>(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<T> {
-    const given = Object.entries(query).filter((pair): pair is [string, string] => pair[1] !== undefined);
-    const search = new URLSearchParams(given).toString();
-    return this.#call<T>('GET', search ? `${path}?${search}` : path);
+    return this.#call<T>('GET', withQuery(path, query));
+  }
+
+  /** The answer with its body as it comes, for what is too long to hold. No time limit. */
+  async open(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<Response> {
+    const headers: Record<string, string> = this.#token ? { authorization: `Bearer ${this.#token}` } : {};
+    const response = await fetch(this.#base + withQuery(path, query), { headers }).catch((error: unknown) => {
+      throw new Error(`no hub answers at ${this.#base}`, { cause: error });
+    });
+    if (!response.ok) throw await problemOf(response);
+    return response;
   }
 
   post<T>(path: string, body?: object): Promise<T> {
     return this.#call<T>('POST', path, body);
+  }
+
+  delete<T>(path: string): Promise<T> {
+    return this.#call<T>('DELETE', path);
+  }
+
+  put<T>(path: string, body: object): Promise<T> {
+    return this.#call<T>('PUT', path, body);
   }
 
   async #call<T>(method: string, path: string, body?: object): Promise<T> {
@@ -45,9 +61,19 @@ export class HubClient {
     const response = await fetch(this.#base + path, request).catch((error: unknown) => {
       throw new Error(`no hub answers at ${this.#base}`, { cause: error });
     });
-    const answer: unknown = await response.json().catch(() => undefined);
-    if (response.ok) return answer as T; // the hub's own schema made it
-    const { code = 'failed', detail = `HTTP ${response.status}` } = (answer ?? {}) as Partial<Problem>;
-    throw new HubProblem({ code, detail });
+    if (!response.ok) throw await problemOf(response);
+    return (await response.json().catch(() => undefined)) as T; // the hub's own schema made it
   }
+}
+
+function withQuery(path: string, query: Readonly<Record<string, string | undefined>>): string {
+  const given = Object.entries(query).filter((pair): pair is [string, string] => pair[1] !== undefined);
+  const search = new URLSearchParams(given).toString();
+  return search ? `${path}?${search}` : path;
+}
+
+async function problemOf(response: Response): Promise<HubProblem> {
+  const answer: unknown = await response.json().catch(() => undefined);
+  const { code = 'failed', detail = `HTTP ${response.status}` } = (answer ?? {}) as Partial<Problem>;
+  return new HubProblem({ code, detail });
 }

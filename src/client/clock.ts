@@ -10,6 +10,9 @@ export interface NodeClock {
   after(ms: number, fn: () => void): () => void;
 }
 
+/** Milliseconds since 1970, by the clock of the process. */
+export const wallClock = (): number => Date.now();
+
 /** The process's own. Unlike the hub's timers these keep the process alive: a node that waits to reconnect is still at work. */
 export const processClock: NodeClock = {
   monotonicMs: () => performance.now(),

@@ -20,12 +20,15 @@ export class HubRefusal extends Error {
   readonly code: Code | (string & {});
   /** How long the hub asks to wait before the next try. */
   readonly retryAfterMs: number | undefined;
+  /** What the hub said besides. */
+  readonly extra: Readonly<Record<string, unknown>>;
 
-  constructor(code: string, message: string, retryAfterMs?: number) {
+  constructor(code: string, message: string, extra: Readonly<Record<string, unknown>> = {}) {
     super(message);
     this.name = 'HubRefusal';
     this.code = code;
-    this.retryAfterMs = retryAfterMs;
+    this.retryAfterMs = typeof extra.retry_after_ms === 'number' ? extra.retry_after_ms : undefined;
+    this.extra = extra;
   }
 }
 
@@ -120,6 +123,6 @@ function validator(schema: TSchema): Validator {
 }
 
 function refusalOf({ error }: FailureAck): HubRefusal {
-  const wait = 'retry_after_ms' in error && typeof error.retry_after_ms === 'number' ? error.retry_after_ms : undefined;
-  return new HubRefusal(error.code, error.message, wait);
+  const { code, message, ...extra } = error;
+  return new HubRefusal(code, message, extra);
 }

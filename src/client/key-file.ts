@@ -1,6 +1,6 @@
 /** The key of a node: made at first use, kept in a file that only its owner reads. */
 import { getPublicKeyAsync, signAsync, utils } from '@noble/ed25519';
-import { createPrivateFile, readPrivateFile } from '../private-file.ts';
+import { createPrivateFile, readPrivateFile, replacePrivateFile } from '../private-file.ts';
 
 /** A key that can prove itself. Bring your own to keep the secret half in hardware. */
 export interface NodeKey {
@@ -23,6 +23,22 @@ export async function openKeyFile(path: string): Promise<NodeKey> {
     text = await readPrivateFile(path);
   }
   return keyOf(text ?? '', path);
+}
+
+/** Where the key lies that is to replace the one in a file, until the hub has taken it. */
+export function nextKeyFile(path: string): string {
+  return `${path}.next`;
+}
+
+/** The key in a file; undefined when it is not there. Throws as `openKeyFile` does. */
+export async function readKeyFile(path: string): Promise<NodeKey | undefined> {
+  const text = await readPrivateFile(path);
+  return text === undefined ? undefined : keyOf(text, path);
+}
+
+/** The next key becomes the key: its file takes the place of the old one. */
+export function promoteNextKey(path: string): Promise<void> {
+  return replacePrivateFile(nextKeyFile(path), path);
 }
 
 /** A key that lives as long as the process does. */

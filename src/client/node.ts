@@ -6,13 +6,13 @@ import { EventEmitter } from 'node:events';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile } from '../events/node.ts';
 import type { Logger } from '../kernel.ts';
-import type { HubPacket } from '../protocol.ts';
 import { type NodeClock, processClock } from './clock.ts';
 import { type AnyHubPacket, Connection, HubRefusal, HubUnreachable } from './connection.ts';
 import { Feed } from './feed.ts';
-import { type NodeKey, openKeyFile } from './key-file.ts';
-import { backoffMaxMs, isFinal, retryInMs } from './retry.ts';
-import { type Registered, register, Session } from './session.ts';
+import { type NodeKey, nextKeyFile, openKeyFile, promoteNextKey, readKeyFile } from './key-file.ts';
+import { type FederationNodeEvents, handedOn } from './node-events.ts';
+import { backoffMaxMs, isFinal, isWaiting, retryInMs } from './retry.ts';
+import { type NodeIdentity, type Registered, register, rotate, Session } from './session.ts';
 
 export type { Reading } from '../events/heartbeat.ts';
 export type { NodeProfile } from '../events/node.ts';
@@ -20,6 +20,8 @@ export type { HubPacket, PublicNode } from '../protocol.ts';
 export type { NodeClock } from './clock.ts';
 export { HubRefusal, HubUnreachable } from './connection.ts';
 export { generateKey, type NodeKey, openKeyFile } from './key-file.ts';
+export type { FederationNodeEvents } from './node-events.ts';
+export { type RequestSigner, type RequestToSign, signRequest } from './signed-request.ts';
 
 /** The profile's members say what this node is; those left out are unknown to others. */
 export interface FederationNodeOptions extends Omit<NodeProfile, 'display_name'> {
@@ -31,27 +33,14 @@ export interface FederationNodeOptions extends Omit<NodeProfile, 'display_name'>
   readonly keyFile?: string;
   readonly key?: NodeKey;
   readonly displayName?: string;
+  /** `fhi_…`: lets this node join where that needs an invitation, or with the role that it gives. */
+  readonly invite?: string;
   /** Asked at every heartbeat. Without it, heartbeats say only that the node lives. */
   readonly reading?: () => Reading;
   /** `position` of an earlier process of this node: what happened since is pushed at the first connect too. */
   readonly position?: number;
   readonly logger?: Pick<Logger, 'info' | 'warn'>;
   readonly clock?: NodeClock;
-}
-
-export interface FederationNodeEvents {
-  /** A session is open: at first, and again after each loss. */
-  connected: [{ node: Registered['node']; sessionId: string; position: number }];
-  /** The session is lost. `retryInMs` is undefined when the node will not come back by itself. */
-  disconnected: [{ reason: string; retryInMs: number | undefined }];
-  'node-joined': [HubPacket<'federation:node-joined'>];
-  'node-left': [HubPacket<'federation:node-left'>];
-  'health-alert': [HubPacket<'federation:health-alert'>];
-  degraded: [HubPacket<'federation:degraded'>];
-  /** Banned, removed, or superseded by a newer session of the same node elsewhere. The node is closed. */
-  revoked: [HubPacket<'federation:revoked'>];
-  /** Something went wrong; unless the node is closed, it carries on. Without a listener it goes to the logger. */
-  error: [Error];
 }
 
 interface End {
@@ -70,13 +59,18 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   #connection: Connection | undefined;
   #session: Session | undefined;
+  #identity: NodeIdentity | undefined;
+  /** A key that the hub may have taken: it did not answer. */
+  #nextKey: NodeKey | undefined;
+  /** Hears what became of the request to join that waits. */
+  #answered: ((answer: Registered | HubRefusal) => void) | undefined;
   /** Ends the session under way, or the wait for the next. */
   #interrupt: ((end: End) => void) | undefined;
   #closed = false;
 
   constructor(options: FederationNodeOptions) {
     super();
-    const { url, nodeId, keyFile, key, displayName, reading, position, logger, clock, ...profile } = options;
+    const { url, nodeId, keyFile, key, displayName, invite, reading, position, logger, clock, ...profile } = options;
     if ((keyFile === undefined) === (key === undefined)) throw new TypeError('give either keyFile or key');
     if (!/^(http|ws)s?:$/.test(new URL(url).protocol)) throw new TypeError(`${url} is not the URL of a hub`);
     this.#options = options;
@@ -97,7 +91,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   /**
    * Resolves when the node is registered and its session is open. Keeps trying while the hub is away, for ever unless
-   * `timeoutMs` is given; rejects with `HubRefusal` when the hub says a no that trying again does not change, with
+   * `timeoutMs` is given, and while an administrator has not decided yet; rejects with `HubRefusal` when the hub says a no that trying again does not change, with
    * `HubUnreachable` after the timeout, and with what is wrong with the key file. After a rejection the node is closed.
    */
   connect({ timeoutMs }: { timeoutMs?: number } = {}): Promise<this> {
@@ -119,6 +113,44 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     return this.#connecting;
   }
 
+  /**
+   * Changes the key of this node, signed by the old one and the new one; the session goes on. With `keyFile`, the new key is made
+   * and takes its place there; else it is the one given. Throws `HubRefusal`, or `HubUnreachable` when it is not known whether the
+   * hub took it: then the node finds out by itself when it comes back.
+   */
+  async rotateKey(newKey?: NodeKey): Promise<void> {
+    const { keyFile } = this.#options;
+    if ((keyFile === undefined) !== (newKey !== undefined))
+      throw new TypeError('give a new key if and only if the node was made with `key`');
+    const [connection, identity] = [this.#connection, this.#identity];
+    if (!connection || !this.#session || !identity)
+      throw new HubUnreachable('there is no session to change the key in');
+    const next = newKey ?? (await openKeyFile(nextKeyFile(keyFile!))); // one is given
+    this.#nextKey = next;
+    const registered = await rotate(connection, identity.nodeId, identity.key, next);
+    this.#identity = { ...identity, key: next };
+    await this.#keepNextKey();
+    if (this.#connection === connection) this.#session?.goOn(registered);
+  }
+
+  /** Goes on with the key that was about to replace the one that the hub refuses. False when there is none. */
+  async #tryNextKey(): Promise<boolean> {
+    const { keyFile } = this.#options;
+    const next = this.#nextKey ?? (keyFile === undefined ? undefined : await readKeyFile(nextKeyFile(keyFile)));
+    if (!next || !this.#identity || this.#identity.key.publicKey === next.publicKey) return false;
+    this.#nextKey = next;
+    this.#identity = { ...this.#identity, key: next };
+    return true;
+  }
+
+  /** The hub took the next key: it is the key now, and the old one is of no more use. */
+  async #keepNextKey(): Promise<void> {
+    const next = this.#nextKey;
+    if (!next || this.#identity?.key.publicKey !== next.publicKey) return;
+    if (this.#options.keyFile !== undefined) await promoteNextKey(this.#options.keyFile);
+    this.#nextKey = undefined;
+  }
+
   /** Says goodbye, so that others learn at once that this node is gone, and closes. Throws when the hub could not be told. */
   async leave(): Promise<void> {
     try {
@@ -138,16 +170,19 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   /** Sessions, one after another, with growing waits between those that fail. */
   async #run(): Promise<void> {
     const { key, keyFile } = this.#options;
-    const identity = {
+    this.#identity = {
       nodeId: this.#options.nodeId,
-      key: key ?? (await openKeyFile(keyFile!)),
+      key: key ?? (await openKeyFile(keyFile!)), // one is given
       profile: this.#profile,
-    }; // one is given
+      invite: this.#options.invite,
+    };
     let failures = 0;
     while (!this.#closed) {
       const lived = this.#clock.monotonicMs();
-      const end = await this.#live(identity).catch((error: Error): End => endOf(error));
-      if (isFinal(end.error)) this.#stop(end.reason, end.error);
+      const end = await this.#live(this.#identity).catch((error: Error): End => endOf(error));
+      // The key may have been changed without this node hearing of it.
+      const rotated = isOldKey(end.error) && (await this.#tryNextKey());
+      if (!rotated && isFinal(end.error)) this.#stop(end.reason, end.error);
       this.#drop();
       if (this.#closed) return;
       if (this.#clock.monotonicMs() - lived > backoffMaxMs) failures = 0; // that one worked
@@ -171,7 +206,10 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     });
     this.#connection = connection;
     if (this.#closed) return { reason: 'closed' };
-    const registered = await register(connection, identity);
+    const answer = await this.#register(connection, identity, ended);
+    if (!('token' in answer)) return answer;
+    const registered = answer;
+    await this.#keepNextKey();
     if (this.#closed) return { reason: 'closed' };
     const parts = {
       nodeId,
@@ -190,6 +228,28 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     const { node, session_id: sessionId, position } = registered;
     this.#tell('connected', { node, sessionId, position });
     return ended;
+  }
+
+  /** Registers, and waits for as long as it takes where an administrator decides. Answers the end when that comes first. */
+  async #register(
+    connection: Connection,
+    identity: Parameters<typeof register>[1],
+    ended: Promise<End>,
+  ): Promise<Registered | End> {
+    const answered = new Promise<Registered | HubRefusal>((resolve) => {
+      this.#answered = resolve;
+    });
+    try {
+      return await register(connection, identity);
+    } catch (error) {
+      if (!isWaiting(error)) throw error;
+      this.#tell('waiting', { requestedAt: textOf(error, 'requested_at'), expiresAt: textOf(error, 'expires_at') });
+      const answer = await Promise.race([answered, ended]);
+      if (answer instanceof HubRefusal) throw answer;
+      return answer;
+    } finally {
+      this.#answered = undefined;
+    }
   }
 
   /** Has pushed again what this node missed. A hub that refuses leaves a gap, which is told, not hidden. */
@@ -213,7 +273,9 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   #take(packet: AnyHubPacket, interrupt: (end: End) => void): void {
-    if (!this.#feed.take(packet)) {
+    if (packet.name === 'federation:admitted') {
+      this.#answered?.({ ok: true, ...packet.packet }); // an answer to `register` that came late; its position is where the session begins
+    } else if (!this.#feed.take(packet)) {
       interrupt({ reason: 'too much to catch up with at once' });
       this.#connection?.end();
     } else if (packet.name === 'federation:revoked') {
@@ -224,27 +286,10 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   #deliver({ name, packet }: AnyHubPacket): void {
-    switch (name) {
-      case 'federation:connected':
-        break;
-      case 'federation:node-joined':
-        this.#tell('node-joined', packet);
-        break;
-      case 'federation:node-left':
-        this.#tell('node-left', packet);
-        break;
-      case 'federation:health-alert':
-        this.#tell('health-alert', packet);
-        break;
-      case 'federation:degraded':
-        this.#tell('degraded', packet);
-        break;
-      case 'federation:revoked':
-        this.#tell('revoked', packet);
-        break;
-      case 'federation:error':
-        this.#trouble(new HubRefusal(packet.code, packet.message));
-    }
+    const event = handedOn[name];
+    if (event) this.#tell(event, ...([packet] as never)); // the event takes the packet of this name
+    if (name === 'federation:error') this.#trouble(new HubRefusal(packet.code, packet.message));
+    if (name === 'federation:rejected') this.#answered?.(new HubRefusal(packet.code, packet.reason));
   }
 
   #wait(ms: number): Promise<void> {
@@ -291,6 +336,16 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       });
     }
   }
+}
+
+/** Whether a hub that took another key of this node would say this. */
+function isOldKey(error: Error | undefined): boolean {
+  return error instanceof HubRefusal && (error.code === 'key_revoked' || error.code === 'node_id_taken');
+}
+
+function textOf({ extra }: HubRefusal, name: string): string | undefined {
+  const value = extra[name];
+  return typeof value === 'string' ? value : undefined;
 }
 
 function endOf(error: Error): End {

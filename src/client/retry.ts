@@ -16,9 +16,14 @@ export function retryInMs(failures: number, retryAfterMs: number | undefined, ch
   return Math.round(after + spread * chance);
 }
 
-/** Whether the same registration would meet the same refusal again. */
+/** Whether the same registration would meet the same refusal again. A request to join that waits is no no. */
 export function isFinal(error: Error | undefined): boolean {
-  return error instanceof HubRefusal && finalCodes.has(error.code);
+  return error instanceof HubRefusal && finalCodes.has(error.code) && !isWaiting(error);
+}
+
+/** Whether the hub keeps a request of this node to join, for an administrator to decide. */
+export function isWaiting(error: unknown): error is HubRefusal {
+  return error instanceof HubRefusal && error.code === 'approval_required' && error.extra.waiting === true;
 }
 
 const finalCodes: ReadonlySet<string> = new Set([
@@ -32,6 +37,10 @@ const finalCodes: ReadonlySet<string> = new Set([
   'forbidden',
   'approval_required',
   'invite_required',
+  'invite_invalid',
+  'join_rejected',
+  'banned',
+  'key_revoked',
   'session_superseded',
   'signature_invalid',
 ]);

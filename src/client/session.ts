@@ -2,7 +2,7 @@
 import { decodeJwt } from 'jose';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile } from '../events/node.ts';
-import { type Ack, PROTOCOL_VERSION, proofText } from '../protocol.ts';
+import { type Ack, PROTOCOL_VERSION, proofText, rotationText } from '../protocol.ts';
 import type { NodeClock } from './clock.ts';
 import { type Connection, HubRefusal, HubUnreachable } from './connection.ts';
 import type { NodeKey } from './key-file.ts';
@@ -12,6 +12,8 @@ export interface NodeIdentity {
   readonly nodeId: string;
   readonly key: NodeKey;
   readonly profile: NodeProfile;
+  /** Leave to join, shown once by whoever runs the federation; of no use to a member. */
+  readonly invite: string | undefined;
 }
 
 export type Registered = Ack<'federation:register'>;
@@ -24,7 +26,10 @@ const answerTimeoutMaxMs = 10_000;
  * Registers over a fresh connection. Every session registers, not only the first, so that the hub has the profile as it is now
  * and a node that was removed while it was away is told. Throws `HubRefusal` or `HubUnreachable`.
  */
-export async function register(connection: Connection, { nodeId, key, profile }: NodeIdentity): Promise<Registered> {
+export async function register(
+  connection: Connection,
+  { nodeId, key, profile, invite }: NodeIdentity,
+): Promise<Registered> {
   const purpose = 'register';
   const challenge = await connection.ask('federation:challenge', { node_id: nodeId, purpose });
   const { nonce, federation_id: federationId } = challenge;
@@ -35,8 +40,20 @@ export async function register(connection: Connection, { nodeId, key, profile }:
     public_key: key.publicKey,
     nonce,
     signature: Buffer.from(await key.sign(Buffer.from(text))).toString('base64url'),
+    ...(invite !== undefined && { invite }),
     ...profile,
   });
+}
+
+/** Changes the key of the session's node; both keys sign for it. Throws `HubRefusal` or `HubUnreachable`. */
+export async function rotate(connection: Connection, nodeId: string, key: NodeKey, next: NodeKey): Promise<Registered> {
+  const challenge = await connection.ask('federation:challenge', { node_id: nodeId, purpose: 'rotate' });
+  const { nonce, federation_id: federationId } = challenge;
+  const rotation = { federationId, nodeId, publicKey: key.publicKey, newPublicKey: next.publicKey, nonce };
+  const text = Buffer.from(rotationText(rotation));
+  const signedBy = async (signer: NodeKey) => Buffer.from(await signer.sign(text)).toString('base64url');
+  const [signature, new_signature] = [await signedBy(key), await signedBy(next)];
+  return connection.ask('federation:rotate', { public_key: next.publicKey, nonce, signature, new_signature });
 }
 
 export interface SessionParts {
@@ -74,6 +91,11 @@ export class Session {
   /** The session token, for requests over HTTP: `Authorization: Bearer <token>`. */
   get token(): string {
     return this.#token;
+  }
+
+  /** Goes on with a token that was issued by other means than renewal. */
+  goOn(issued: { token: string; expires_at: string }): void {
+    if (!this.#stopped) this.#take(issued);
   }
 
   /** Stops the timers. Twice is harmless. */
@@ -153,8 +175,10 @@ export class Session {
   }
 }
 
-/** Refusals by a hub that has too much to do now, or a part of which is down: the session is still good. */
+/** Refusals by a hub that has too much to do now, a part of which is down, or that blocks the node for a while: the session is still good. */
 const busy: ReadonlySet<string> = new Set([
+  'rate_limited',
+  'access_blocked',
   'overloaded',
   'not_ready', // a hub that stays so ends the session itself
   'log_unavailable',

@@ -53,6 +53,8 @@ export type Decide<State, Command, Reply> = (
 export interface About {
   /** `node:<id>`, `operator:<prefix>`, `hub` or `anonymous`. */
   readonly actor: string;
+  /** Where the actor came from, as the door saw it. */
+  readonly address?: string;
   readonly correlation?: string;
   readonly causation?: string;
   readonly traceparent?: string;
@@ -151,6 +153,13 @@ export class Executor {
     if (verdict.status === 'duplicate' && verdict.command && about.command)
       return again(verdict.command, about.command.bodyHash);
     return { position: verdict.position, reply: decision.reply };
+  }
+
+  /** Writes down facts that nobody decides on, such as a refusal. Answers the position of the last. Throws a `Fault`. */
+  async note(stream: string, facts: readonly DomainEvent[], about: About): Promise<number> {
+    const verdict = await this.#log.append(stream, 'any', this.#encode(facts, about));
+    if (verdict.status !== 'written') throw new Error(`facts for ${stream} met a ${verdict.status}`);
+    return verdict.position;
   }
 
   /** The state of a stream as the log has it now, without deciding anything. */
@@ -287,9 +296,9 @@ export class Executor {
   }
 
   #encode(events: readonly DomainEvent[], about: About): NewEvent[] {
-    const { actor, causation, traceparent } = about;
+    const { actor, address, causation, traceparent } = about;
     const correlation = about.correlation ?? this.#kernel.uuid();
-    const meta = JSON.stringify({ actor, correlation, causation, traceparent, replica: this.#kernel.replica });
+    const meta = JSON.stringify({ actor, address, correlation, causation, traceparent, replica: this.#kernel.replica });
     const time = isoTime(this.#kernel.now());
     return events.map((event) => encode(event, { id: this.#kernel.uuid(), time, meta }));
   }

@@ -1,6 +1,5 @@
-/** The federation's founding, its mode, and the one place where it is decided who may join. */
-import { type Refusal, refuse } from '../errors.ts';
-import type { GovernanceMode } from '../events/federation.ts';
+/** The federation's founding, its mode, and what is said to all of it. */
+import type { AnnouncementLevel, GovernanceMode } from '../events/federation.ts';
 import type { Aggregate, Decide } from './execute.ts';
 
 export const federationStream = 'federation';
@@ -46,14 +45,17 @@ export const changeMode: Decide<State, { mode: GovernanceMode }, { mode: Governa
   reply: { mode, previous: state.mode },
 });
 
-/** May a node that is not a member become one? Undefined means yes. */
-export function admission(mode: GovernanceMode): Refusal | undefined {
-  switch (mode) {
-    case 'open':
-      return undefined;
-    case 'approval':
-      return refuse('approval_required', 'new nodes are admitted by an administrator here');
-    case 'invite':
-      return refuse('invite_required', 'new nodes need an invitation here');
-  }
-}
+export const announcementStream = 'announcements';
+
+/** Nothing has to be known to say something. */
+export const announcements: Aggregate<undefined> = { initial: undefined, evolve: () => undefined };
+
+/** Says something to everyone. */
+export const announce: Decide<
+  undefined,
+  { message: string; level: AnnouncementLevel },
+  { announcement_id: string; message: string; level: AnnouncementLevel }
+> = (_state, { message, level }, { id }) => {
+  const data = { announcement_id: id, message, level };
+  return { events: [{ type: 'governance.announced', data }], reply: data };
+};

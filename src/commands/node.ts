@@ -2,11 +2,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Refusal, refuse } from '../errors.ts';
 import type { DomainEvent } from '../events/catalog.ts';
-import type { GovernanceMode } from '../events/federation.ts';
 import type { Reading } from '../events/heartbeat.ts';
-import type { NodeProfile, NodeRole } from '../events/node.ts';
+import type { Admission, NodeProfile, NodeRole } from '../events/node.ts';
 import type { Aggregate, Decide, Decision } from './execute.ts';
-import { admission } from './governance.ts';
 
 export const nodeStream = (nodeId: string): string => `node-${nodeId}`;
 export const heartbeatStream = (nodeId: string): string => `heartbeat-${nodeId}`;
@@ -14,10 +12,14 @@ export const heartbeatStream = (nodeId: string): string => `heartbeat-${nodeId}`
 type Presence = 'online' | 'suspect' | 'offline';
 
 export type NodeState =
-  | { readonly membership: 'none' | 'removed' }
+  | { readonly membership: 'none' }
+  /** `since`: milliseconds since 1970. */
+  | { readonly membership: 'removed'; readonly since: number }
   | {
       readonly membership: 'member';
       readonly publicKey: string;
+      /** Keys that it rotated away, the newest last; the last few. */
+      readonly formerKeys: readonly string[];
       readonly role: NodeRole;
       readonly profile: NodeProfile;
       readonly presence: Presence;
@@ -33,13 +35,18 @@ export const node: Aggregate<NodeState> = {
         return {
           membership: 'member',
           publicKey: event.data.public_key,
+          formerKeys: [],
           role: event.data.role,
           profile: event.data.profile,
           presence: 'online',
           since: Date.parse(event.time),
         };
       case 'node.removed':
-        return { membership: 'removed' };
+        return { membership: 'removed', since: Date.parse(event.time) };
+      case 'node.role-changed':
+        return state.membership === 'member' ? { ...state, role: event.data.role } : state;
+      case 'node.key-rotated':
+        return state.membership === 'member' ? rotated(state, event.data.public_key) : state;
       case 'node.updated':
         return state.membership === 'member' ? { ...state, profile: event.data.profile } : state;
       case 'node.suspected':
@@ -60,8 +67,8 @@ export interface Registration {
   readonly nodeId: string;
   readonly publicKey: string;
   readonly profile: NodeProfile;
-  /** How the federation admits nodes now. */
-  readonly mode: GovernanceMode;
+  /** Leave to become a member; undefined for a node that was taken for one already. */
+  readonly grant: { readonly role: NodeRole; readonly admission: Admission } | undefined;
 }
 
 export interface Registered {
@@ -72,16 +79,16 @@ export interface Registered {
 
 /**
  * Makes a node a member, or, with the same key, brings its profile up to date and back online.
- * Refuses `node_id_taken`, `approval_required`, `invite_required`.
+ * Refuses `node_id_taken`, and `conflict` for one that was a member until a moment ago.
  */
 export const register: Decide<NodeState, Registration, Registered> = (state, command, { now }) => {
   const { nodeId, publicKey, profile } = command;
   if (state.membership !== 'member') {
-    const refused = admission(command.mode);
-    if (refused) return refused;
+    if (!command.grant) return refuse('conflict', `${nodeId} was removed just now; register again`);
+    const { role, admission } = command.grant;
     return {
-      events: [{ type: 'node.registered', data: { node_id: nodeId, public_key: publicKey, role: 'member', profile } }],
-      reply: { role: 'member', known: false },
+      events: [{ type: 'node.registered', data: { node_id: nodeId, public_key: publicKey, role, profile, admission } }],
+      reply: { role, known: false },
     };
   }
   if (state.publicKey !== publicKey) return nodeIdTaken(nodeId);
@@ -105,6 +112,32 @@ export const update: Decide<NodeState, { nodeId: string; changes: NodeProfile },
   return {
     events: same ? [] : [{ type: 'node.updated', data: { node_id: command.nodeId, profile } }],
     reply: profile,
+  };
+};
+
+/** Gives a member another key, if `previous` is the one it has. Refuses `not_found`, `node_removed`, and `conflict`. */
+export const rotateKey: Decide<NodeState, { nodeId: string; publicKey: string; previous: string }, undefined> = (
+  state,
+  { nodeId, publicKey, previous },
+) => {
+  if (state.membership !== 'member') return unknown(state, nodeId);
+  if (state.publicKey !== previous) return refuse('conflict', 'the key of the node was changed meanwhile');
+  const event = { type: 'node.key-rotated', data: { node_id: nodeId, public_key: publicKey, previous } } as const;
+  return { events: [event], reply: undefined };
+};
+
+/** Gives a member another role. Refuses `not_found`, `node_removed`. */
+export const changeRole: Decide<
+  NodeState,
+  { nodeId: string; role: NodeRole },
+  { role: NodeRole; previous: NodeRole }
+> = (state, { nodeId, role }) => {
+  if (state.membership !== 'member') return unknown(state, nodeId);
+  const { role: previous } = state;
+  const same = role === previous;
+  return {
+    events: same ? [] : [{ type: 'node.role-changed', data: { node_id: nodeId, role, previous } }],
+    reply: { role, previous },
   };
 };
 
@@ -176,6 +209,12 @@ function back(nodeId: string, from: Presence, since: number, now: number): Domai
   return from === 'suspect'
     ? { type: 'node.cleared', data: { node_id: nodeId } }
     : { type: 'node.returned', data: { node_id: nodeId, away_ms: Math.max(0, now - since) } };
+}
+
+const rememberedKeys = 16;
+
+function rotated(state: NodeState & { membership: 'member' }, publicKey: string): NodeState {
+  return { ...state, publicKey, formerKeys: [...state.formerKeys, state.publicKey].slice(-rememberedKeys) };
 }
 
 function become(state: NodeState, presence: Presence, time: string): NodeState {

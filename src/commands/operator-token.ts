@@ -4,9 +4,27 @@ import type { Aggregate, Decide } from './execute.ts';
 
 export const operatorTokenStream = (prefix: string): string => `operator-${prefix}`;
 
-export const operatorToken: Aggregate<{ made: boolean }> = {
-  initial: { made: false },
-  evolve: (state, event) => (event.type === 'operator-token.created' ? { made: true } : state),
+interface State {
+  readonly made: boolean;
+  readonly revoked: boolean;
+  /** Milliseconds since 1970. */
+  readonly usedAt: number;
+}
+
+export const operatorToken: Aggregate<State> = {
+  initial: { made: false, revoked: false, usedAt: Number.NEGATIVE_INFINITY },
+  evolve(state, event) {
+    switch (event.type) {
+      case 'operator-token.created':
+        return { ...state, made: true };
+      case 'operator-token.revoked':
+        return { ...state, revoked: true };
+      case 'operator-token.used':
+        return { ...state, usedAt: Date.parse(event.time) };
+      default:
+        return state;
+    }
+  },
 };
 
 export interface NewOperatorToken {
@@ -14,9 +32,38 @@ export interface NewOperatorToken {
   readonly hash: string;
   readonly label: string;
   readonly scopes: string[];
+  /** ISO 8601; undefined: good until revoked. */
+  readonly expiresAt?: string | undefined;
 }
 
-export const createToken: Decide<{ made: boolean }, NewOperatorToken, undefined> = (state, command) =>
+/** Refuses `conflict` when the prefix was drawn before. */
+export const createToken: Decide<State, NewOperatorToken, undefined> = (state, { expiresAt, ...token }) =>
   state.made
-    ? refuse('conflict', `there is a token ${command.prefix} already`)
-    : { events: [{ type: 'operator-token.created', data: { ...command } }], reply: undefined };
+    ? refuse('conflict', `there is a token ${token.prefix} already`)
+    : {
+        events: [
+          {
+            type: 'operator-token.created',
+            data: { ...token, ...(expiresAt !== undefined && { expires_at: expiresAt }) },
+          },
+        ],
+        reply: undefined,
+      };
+
+/** Makes a token worthless for ever. Doing it twice is harmless. Refuses `not_found`. */
+export const revokeToken: Decide<State, { prefix: string }, undefined> = (state, { prefix }) => {
+  if (!state.made) return refuse('not_found', `there is no operator token ${prefix}`);
+  return { events: state.revoked ? [] : [{ type: 'operator-token.revoked', data: { prefix } }], reply: undefined };
+};
+
+/** How exact the last use of a token is known, milliseconds. */
+export const usedEveryMs = 15 * 60_000;
+
+/** Remembers that a token was shown and taken; again only after a quarter of an hour. */
+export const useToken: Decide<State, { prefix: string; address: string }, undefined> = (state, command, { now }) => ({
+  events:
+    !state.made || state.revoked || now - state.usedAt < usedEveryMs
+      ? []
+      : [{ type: 'operator-token.used', data: { prefix: command.prefix, address: command.address } }],
+  reply: undefined,
+});

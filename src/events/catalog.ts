@@ -6,11 +6,17 @@
  */
 import type { TSchema, Type } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
+import { accessEvents } from './access.ts';
+import { admissionEvents } from './admission.ts';
+import { auditEvents } from './audit.ts';
 import { versions } from './decode.ts';
+import { entityEvents } from './entity.ts';
 import { federationEvents } from './federation.ts';
 import { healthEvents } from './health.ts';
 import { heartbeatEvents } from './heartbeat.ts';
 import { keyEvents } from './key.ts';
+import { keyringEvents } from './keyring.ts';
+import { limitEvents } from './limits.ts';
 import type { NewEvent } from './log.ts';
 import { nodeEvents } from './node.ts';
 import { operatorTokenEvents } from './operator-token.ts';
@@ -28,6 +34,12 @@ export const catalog = {
   ...keyEvents,
   ...sessionEvents,
   ...operatorTokenEvents,
+  ...admissionEvents,
+  ...accessEvents,
+  ...entityEvents,
+  ...limitEvents,
+  ...auditEvents,
+  ...keyringEvents,
   ...heartbeatEvents,
   ...healthEvents,
   ...segmentEvents,
@@ -44,6 +56,8 @@ export type DomainEvent = { [T in EventType]: { readonly type: T; readonly data:
 export interface Meta {
   /** `node:<id>`, `operator:<prefix>`, `hub` or `anonymous`. */
   readonly actor: string;
+  /** Where the actor came from, as the door saw it; absent for what the hub did by itself. */
+  readonly address?: string;
   readonly correlation: string;
   /** Id of the event or command that caused this one. */
   readonly causation?: string;

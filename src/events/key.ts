@@ -10,5 +10,13 @@ export const keyEvents = {
   /** Held for a node that is registering; void at `expires_at` unless confirmed. */
   'key.reserved': kept(Type.Object({ thumbprint, node_id: NodeId, expires_at: Type.String() })),
   'key.confirmed': kept(Type.Object({ thumbprint, node_id: NodeId })),
+  /** Never again anyone's: its node has a newer one, or it fell into wrong hands. */
+  'key.retired': kept(
+    Type.Object({
+      thumbprint,
+      node_id: NodeId,
+      cause: Type.Union([Type.Literal('rotated'), Type.Literal('revoked')]),
+    }),
+  ),
   'key.released': kept(Type.Object({ thumbprint, node_id: NodeId })),
 } as const;

@@ -40,8 +40,28 @@ export async function prepareSchema(pool: pg.Pool, about: About): Promise<Found>
 
 class Refused extends Error {}
 
+/**
+ * Makes the tables in the transaction that `client` is in, for a log that is restored. Throws when tables of these names are
+ * there, whoever made them.
+ */
+export async function prepareEmpty(client: pg.ClientBase, about: About): Promise<void> {
+  const there = await tablesThere(client);
+  if (there > 0) throw new Error('the database has a log already: a log is restored into an empty place only');
+  await client.query(sql.createLog(about.id, about.segmentSize));
+}
+
 async function inTransaction(client: pg.PoolClient, about: About): Promise<Found> {
   await client.query('BEGIN');
+  const there = await tablesThere(client);
+  if (there === 0) await client.query(sql.createLog(about.id, about.segmentSize));
+  else if (there < sql.tables.length) throw new Refused('the database has only some of the tables of a log');
+  const found = await readAbout(client);
+  await client.query('COMMIT');
+  return found;
+}
+
+/** How many of the tables are there; nobody makes any until the transaction ends. Throws for those of somebody else. */
+async function tablesThere(client: pg.ClientBase): Promise<number> {
   await client.query('SELECT pg_advisory_xact_lock($1)', [creationLock]);
   await checkEncoding(client);
   const { rows } = await client.query<{ name: string; comment: string | null }>(sql.readTables, [sql.tables]);
@@ -49,14 +69,10 @@ async function inTransaction(client: pg.PoolClient, about: About): Promise<Found
   if (foreign.length > 0) {
     throw new Refused(`the database has tables that no hub made: ${foreign.join(', ')}; they are left alone`);
   }
-  if (rows.length === 0) await client.query(sql.createLog(about.id, about.segmentSize));
-  else if (rows.length < sql.tables.length) throw new Refused('the database has only some of the tables of a log');
-  const found = await readAbout(client);
-  await client.query('COMMIT');
-  return found;
+  return rows.length;
 }
 
-async function checkEncoding(client: pg.PoolClient): Promise<void> {
+async function checkEncoding(client: pg.ClientBase): Promise<void> {
   const { rows } = await client.query<{ server_encoding: string }>('SHOW server_encoding');
   const encoding = rows[0]?.server_encoding;
   if (encoding !== 'UTF8') throw new Refused(`the encoding of the database is ${encoding}; the log needs UTF8`);

@@ -378,6 +378,17 @@ export const readCommand = prepared(
   'SELECT id, body_hash, reply, time, position FROM federation_commands WHERE id = $1',
 );
 
+/** Smaller than the id of any command. */
+export const beforeAllIds = '00000000-0000-0000-0000-000000000000';
+
+/** Records of commands of ids after $1 and positions to $2, at most $3. */
+export const readCommands = prepared(
+  'read_commands',
+  `
+  SELECT id, body_hash AS "bodyHash", reply, time, position, revision FROM federation_commands
+  WHERE id > $1 AND position <= $2 ORDER BY id LIMIT $3`,
+);
+
 /** First positions of the partitions that hold something, and the head. */
 export const readSegments = prepared(
   'read_segments',
@@ -404,6 +415,30 @@ export const forgetCommands = prepared(
   `
   DELETE FROM federation_commands
   WHERE id IN (SELECT id FROM federation_commands WHERE time < $1 ORDER BY time LIMIT 10000)`,
+);
+
+/** Kept events as they were, from arrays of their columns: `revision` last. */
+export const restoreKept = prepared(
+  'restore_kept',
+  `
+  INSERT INTO federation_log (position, stream, id, type, version, time, data, meta, revision)
+  SELECT * FROM unnest($1::bigint[], $2::text[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], $9::bigint[])`,
+);
+
+/** Readings as they were, from arrays of their columns. Their partitions are there. */
+export const restoreTransient = prepared(
+  'restore_transient',
+  `
+  INSERT INTO federation_log_transient (position, stream, id, type, version, time, data, meta)
+  SELECT * FROM unnest($1::bigint[], $2::text[], $3::uuid[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[])`,
+);
+
+/** Records of commands as they were, from arrays of their columns. */
+export const restoreCommands = prepared(
+  'restore_commands',
+  `
+  INSERT INTO federation_commands (id, body_hash, reply, time, position, revision)
+  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[])`,
 );
 
 /** A query that each connection parses once, by its name. */

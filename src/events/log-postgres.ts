@@ -19,6 +19,7 @@ import type {
   OnBatch,
   Page,
   Recorded,
+  RecordedCommand,
   Segment,
   StoredCommand,
   SubscribeOptions,
@@ -137,6 +138,10 @@ class PostgresLog implements EventLog {
     type Row = Omit<StoredCommand, 'bodyHash'> & { body_hash: string };
     const [row] = await this.#read<Row>(sql.readCommand, [id]);
     return row && { id: row.id, bodyHash: row.body_hash, reply: row.reply, time: row.time, position: row.position };
+  }
+
+  readCommands(through: number, after: string | undefined, limit: number): Promise<readonly RecordedCommand[]> {
+    return this.#read<RecordedCommand>(sql.readCommands, [after ?? sql.beforeAllIds, through, limit]);
   }
 
   subscribe(after: number, onBatch: OnBatch, options?: SubscribeOptions): Subscription {

@@ -1,6 +1,6 @@
 /** Reading the log's file: a read-only connection for the reader thread, and for any thread that follows the log itself. */
 import Sqlite from 'better-sqlite3';
-import type { Page, Recorded, Segment, StoredCommand } from './log.ts';
+import type { Page, Recorded, RecordedCommand, Segment, StoredCommand } from './log.ts';
 import { type About, aboutOf, headOf, segmentOf, segmentsIn, segmentTable } from './log-sqlite-schema.ts';
 import { streamClass } from './stream-class.ts';
 
@@ -18,6 +18,7 @@ export class SqliteLogReader {
   readonly #db: Sqlite.Database;
   readonly #segmentSize: number;
   readonly #command: Sqlite.Statement<[string], StoredCommand>;
+  readonly #commands: Sqlite.Statement<[string, number, number], RecordedCommand>;
   readonly #schemaVersion: Sqlite.Statement<[], number>;
   #schema = -1;
   #segments: number[] = [];
@@ -29,6 +30,10 @@ export class SqliteLogReader {
     this.#segmentSize = this.about.segmentSize;
     this.#command = this.#db.prepare(
       'SELECT id, body_hash AS bodyHash, reply, time, position FROM federation_commands WHERE id = ?',
+    );
+    this.#commands = this.#db.prepare(
+      `SELECT id, body_hash AS bodyHash, reply, time, position, revision FROM federation_commands
+        WHERE id > ? AND position <= ? ORDER BY id LIMIT ?`,
     );
     this.#schemaVersion = this.#db.prepare<[], number>('PRAGMA schema_version').pluck();
   }
@@ -94,6 +99,10 @@ export class SqliteLogReader {
 
   findCommand(id: string): StoredCommand | undefined {
     return this.#command.get(id);
+  }
+
+  readCommands(through: number, after: string | undefined, limit: number): RecordedCommand[] {
+    return this.#commands.all(after ?? '', through, limit);
   }
 
   close(): void {

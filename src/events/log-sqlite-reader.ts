@@ -4,7 +4,7 @@ import { SqliteLogReader } from './log-sqlite-read.ts';
 
 export type Reader = Pick<
   SqliteLogReader,
-  'readAll' | 'readStream' | 'readSegment' | 'segments' | 'findCommand' | 'close'
+  'readAll' | 'readStream' | 'readSegment' | 'segments' | 'findCommand' | 'readCommands' | 'close'
 > & {
   /** Once the writer has made the file. */
   open(): void;
@@ -21,5 +21,6 @@ serve({
   readSegment: (from, after, limit) => reader.readSegment(from, after, limit),
   segments: () => reader.segments(),
   findCommand: (id) => reader.findCommand(id),
+  readCommands: (through, after, limit) => reader.readCommands(through, after, limit),
   close: () => reader.close(),
 } satisfies Reader);

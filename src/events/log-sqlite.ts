@@ -19,6 +19,7 @@ import type {
   OnBatch,
   Page,
   Recorded,
+  RecordedCommand,
   Segment,
   StoredCommand,
   SubscribeOptions,
@@ -123,6 +124,10 @@ class SqliteLog implements EventLog {
 
   findCommand(id: string): Promise<StoredCommand | undefined> {
     return this.#read('findCommand', id);
+  }
+
+  readCommands(through: number, after: string | undefined, limit: number): Promise<readonly RecordedCommand[]> {
+    return this.#read('readCommands', through, after, limit);
   }
 
   subscribe(after: number, onBatch: OnBatch, options?: SubscribeOptions): Subscription {

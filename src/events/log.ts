@@ -54,6 +54,12 @@ export interface StoredCommand extends CommandRecord {
   readonly position: number;
 }
 
+/** A record of a command as it lies in the log, with all of it: what a backup carries. */
+export interface RecordedCommand extends StoredCommand {
+  /** Of the command's last event. */
+  readonly revision: number;
+}
+
 export interface Append {
   readonly stream: string;
   readonly expected: Expected;
@@ -122,6 +128,8 @@ export interface EventLog {
   /** Position of the last event, 0 for an empty log. */
   head(): Promise<number>;
   findCommand(id: string): Promise<StoredCommand | undefined>;
+  /** Records of commands whose events lie at `through` or before, by id from after `after`, at most `limit`. */
+  readCommands(through: number, after: string | undefined, limit: number): Promise<readonly RecordedCommand[]>;
   /** Follows the log from after a position, past events first. Survives lost connections and lost wake-ups. */
   subscribe(after: number, onBatch: OnBatch, options?: SubscribeOptions): Subscription;
   /** Segments that still hold transient events, oldest first. */

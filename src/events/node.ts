@@ -56,13 +56,29 @@ export type NodeProfile = Type.Static<typeof NodeProfile>;
 export const NodeRole = Type.Union([Type.Literal('admin'), Type.Literal('member'), Type.Literal('observer')]);
 export type NodeRole = Type.Static<typeof NodeRole>;
 
+/** How a node got in. */
+export const Admission = Type.Object({
+  by: Type.Union([Type.Literal('open'), Type.Literal('approval'), Type.Literal('invite'), Type.Literal('allow_list')]),
+  invite_id: Type.Optional(Type.String()),
+});
+export type Admission = Type.Static<typeof Admission>;
+
 /** How sure the hub is that a silent node is gone: phi of the accrual detector, and milliseconds since it was last heard. */
 const Suspicion = { node_id: NodeId, phi: Type.Number(), silent_ms: Type.Number() };
 
 export const nodeEvents = {
   'node.registered': kept(
-    Type.Object({ node_id: NodeId, public_key: PublicKey, role: NodeRole, profile: NodeProfile }),
+    Type.Object({
+      node_id: NodeId,
+      public_key: PublicKey,
+      role: NodeRole,
+      profile: NodeProfile,
+      admission: Type.Optional(Admission),
+    }),
   ),
+  'node.role-changed': kept(Type.Object({ node_id: NodeId, role: NodeRole, previous: NodeRole })),
+  /** Signed by the old key, and by the new one. The old key is retired: nobody may use it again. */
+  'node.key-rotated': kept(Type.Object({ node_id: NodeId, public_key: PublicKey, previous: PublicKey })),
   /** The whole profile, as it is from now on. */
   'node.updated': kept(Type.Object({ node_id: NodeId, profile: NodeProfile })),
   /** Its heartbeats are late enough to doubt it; it is still counted as a member that may answer. */

@@ -11,6 +11,11 @@ export const operatorTokenEvents = {
       hash: Type.String(),
       label: Type.String(),
       scopes: Type.Array(Type.String()),
+      /** ISO 8601; without it, good until revoked. */
+      expires_at: Type.Optional(Type.String()),
     }),
   ),
+  'operator-token.revoked': kept(Type.Object({ prefix: Type.String() })),
+  /** Shown and accepted. Written at most once in a quarter of an hour a token and replica. */
+  'operator-token.used': kept(Type.Object({ prefix: Type.String(), address: Type.String() })),
 } as const;

@@ -14,5 +14,7 @@ export const sessionEvents = {
     }),
   ),
   'session.renewed': kept(Type.Object({ node_id: NodeId, session_id: Type.String(), expires_at: Type.String() })),
+  /** All sessions of the node are over, whoever holds them. */
+  'session.revoked': kept(Type.Object({ node_id: NodeId, reason: Type.String() })),
   'session.ended': kept(Type.Object({ node_id: NodeId, session_id: Type.String(), cause: Type.String() })),
 } as const;

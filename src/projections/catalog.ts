@@ -1,12 +1,21 @@
 /** Every view of the hub by the name of its table, what follows which event, and the fingerprint that says "these tables, these folds". */
 import { createHash } from 'node:crypto';
 import type { EventType, LogEvent } from '../events/catalog.ts';
+import { accessLists } from './access-lists.ts';
+import { admins } from './admins.ts';
 import { type AlertRow, alerts } from './alerts.ts';
-import type { ColumnType, FoldContext, Projection, TableSpec } from './define.ts';
+import { announcements } from './announcements.ts';
+import { auditLog } from './audit-log.ts';
+import { bans } from './bans.ts';
+import type { ColumnType, FoldContext, Projection, Sweep, TableSpec } from './define.ts';
+import { entities } from './entities.ts';
 import { federation } from './federation.ts';
 import { healthHours } from './health-hours.ts';
 import { heartbeatHours } from './heartbeat-hours.ts';
+import { invites } from './invites.ts';
+import { joins } from './joins.ts';
 import { keys } from './keys.ts';
+import { nodeLimits } from './limits.ts';
 import { nodes } from './nodes.ts';
 import { operatorTokens } from './operator-tokens.ts';
 import { segments } from './segments.ts';
@@ -21,7 +30,16 @@ export const projections = {
   federation_heartbeat_hours: heartbeatHours,
   federation_operator_tokens: operatorTokens,
   federation_governance: federation,
+  federation_announcements: announcements,
+  federation_join_requests: joins,
+  federation_invites: invites,
+  federation_bans: bans,
+  federation_admins: admins,
+  federation_access_lists: accessLists,
+  federation_entities: entities,
+  federation_limits: nodeLimits,
   federation_log_segments_dropped: segments,
+  federation_audit_log: auditLog,
 } as const;
 
 type RowOf<P> = P extends Projection<infer Row> ? Row : never;
@@ -71,6 +89,7 @@ export interface AnyProjection {
   readonly table: TableSpec;
   readonly version: number;
   readonly on: Readonly<Partial<Record<EventType, AnyHandler>>>;
+  readonly sweep?: Readonly<Partial<Record<EventType, (event: LogEvent) => Sweep>>>;
 }
 
 interface AnyHandler {
@@ -92,7 +111,16 @@ export const allProjections: readonly AnyProjection[] = [
   anyProjection(heartbeatHours),
   anyProjection(operatorTokens),
   anyProjection(federation),
+  anyProjection(announcements),
+  anyProjection(joins),
+  anyProjection(invites),
+  anyProjection(bans),
+  anyProjection(admins),
+  anyProjection(accessLists),
+  anyProjection(entities),
+  anyProjection(nodeLimits),
   anyProjection(segments),
+  anyProjection(auditLog),
 ];
 
 /** Tables of one generation of views: one a projection, and the dead letters. */

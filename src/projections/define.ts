@@ -6,6 +6,9 @@
  * change the row it was given, and knows no clock, no chance and no database: so a thousand heartbeats of a hundred nodes
  * cost a hundred upserts, a view in memory is the same fold over the same log, and replaying twice gives the same rows.
  * A fold that throws parks the event's stream in the dead letters of that view.
+ *
+ * Two things go beyond one row an event. An *append-only* table has a row of its own for each event: none is loaded, and the
+ * fold gets undefined. A *sweep* is an event that takes away all rows of a range of keys.
  */
 import type { EventType, LogEvent } from '../events/catalog.ts';
 
@@ -25,6 +28,16 @@ export interface TableSpec {
   readonly key: string;
   /** Columns of each further index, in order. */
   readonly indexes?: readonly (readonly string[])[];
+  /** Each event has a row of its own, whose key no other event names: rows are never read before they are written. */
+  readonly appendOnly?: true;
+}
+
+/** Rows to take away: those whose keys lie in [from, to] by byte order, both included. Keys of a table that is swept are ASCII. */
+export interface Sweep {
+  readonly from: string;
+  readonly to: string;
+  /** Of those, only the rows that hold this text in this column. */
+  readonly only?: { readonly column: string; readonly value: string };
 }
 
 export interface FoldContext {
@@ -42,6 +55,11 @@ export interface Projection<Row extends object = Record<string, unknown>> {
   /** Raise it when the fold changes meaning: the views are then rebuilt at the next start. */
   readonly version: number;
   readonly on: { readonly [T in EventType]?: Handler<Row, T> };
+  /**
+   * What an event sweeps away, before its own fold if it has one. Parked streams sweep too: what a sweep takes is other
+   * streams' rows. A view that sweeps cannot be followed in memory.
+   */
+  readonly sweep?: { readonly [T in EventType]?: (event: LogEvent<T>) => Sweep };
 }
 
 /** Keeps the row type of a projection while it is declared. */

@@ -8,6 +8,16 @@ import { columnNames } from './rows.ts';
 /** Rows of a table in byte order of their keys, after a key, at most `limit`. */
 export type ReadRows = (table: TableSpec, after: string | undefined, limit: number) => Promise<readonly Row[]>;
 
+/** The digest of all views of one generation, and what it is a digest of. */
+export interface ViewsDigest {
+  /** SHA-256, hex; see `digestOf`. */
+  readonly digest: string;
+  /** The rows are those of the log up to here. */
+  readonly position: number;
+  /** Of tables and folds; digests of different fingerprints say nothing of each other. */
+  readonly fingerprint: string;
+}
+
 const pageRows = 1_000;
 
 /**

@@ -79,7 +79,9 @@ export abstract class Generation implements Ground {
     await this.write(batch, next);
     this.#checkpoint = next;
     for (const [id, letter] of batch.parked) this.#parked.set(id, letter);
+    for (const table of batch.sweeps.keys()) this.#cache.delete(table);
     for (const [table, rows] of batch.changes) {
+      if (table.appendOnly) continue; // nobody will ask for them
       const cache = this.#cacheOf(table);
       for (const [key, row] of rows) cache.set(key, row ?? absent);
     }
@@ -108,7 +110,14 @@ export abstract class Generation implements Ground {
   /** Remembers where its rebuild stands. Throws `Fenced`. */
   async note(rebuild: RebuildNote | null): Promise<void> {
     await this.commit(
-      { through: this.position, events: 0, changes: new Map(), parked: new Map(), rebuildRequests: [] },
+      {
+        through: this.position,
+        events: 0,
+        changes: new Map(),
+        sweeps: new Map(),
+        parked: new Map(),
+        rebuildRequests: [],
+      },
       rebuild,
     );
   }

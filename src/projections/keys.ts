@@ -4,7 +4,8 @@ import { projection } from './define.ts';
 export interface KeyRow {
   thumbprint: string;
   node_id: string;
-  status: 'reserved' | 'confirmed';
+  /** `retired`: nobody may use it again. */
+  status: 'reserved' | 'confirmed' | 'retired';
   since: string;
   /** When a reservation lapses; null once confirmed. */
   expires_at: string | null;
@@ -32,6 +33,16 @@ export const keys = projection<KeyRow>({
     'key.confirmed': {
       key: ({ data }) => data.thumbprint,
       fold: (_row, { data, time }) => ({ ...data, status: 'confirmed', since: time, expires_at: null }),
+    },
+    'key.retired': {
+      key: ({ data }) => data.thumbprint,
+      fold: (_row, { data: { thumbprint, node_id }, time }) => ({
+        thumbprint,
+        node_id,
+        status: 'retired',
+        since: time,
+        expires_at: null,
+      }),
     },
     'key.released': { key: ({ data }) => data.thumbprint, fold: () => null },
   },

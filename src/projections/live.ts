@@ -1,5 +1,5 @@
 /**
- * A projection in memory: loaded from its table at the table's checkpoint, then the same fold over the log from there.
+ * Projections in memory: loaded from its table at the table's checkpoint, then the same fold over the log from there.
  *
  * Rows and checkpoint are read in one snapshot, and the log is followed from that very position, so every event is folded
  * once: by the projector into the table, or here. Streams that are dead letters there are passed over here.
@@ -8,7 +8,7 @@
 import { Fault } from '../errors.ts';
 import { catalog, type EventType, type LogEvent } from '../events/catalog.ts';
 import { decode, NewerEvent } from '../events/decode.ts';
-import type { EventLog, Page, Recorded, Subscription } from '../events/log.ts';
+import type { EventLog, Page, Recorded } from '../events/log.ts';
 import type { Cancel, Kernel } from '../kernel.ts';
 import { type AnyProjection, allProjections, anyProjection, fingerprintOf, type Row } from './catalog.ts';
 import type { FoldContext, Projection } from './define.ts';
@@ -28,33 +28,71 @@ export interface LiveView<R> {
   onChange(listener: LiveListener<R>): Cancel;
   /** Resolves at a position. Throws `views_unavailable` when that takes longer than `timeoutMs` or the view is closed. */
   waitFor(position: number, timeoutMs?: number): Promise<void>;
+}
+
+/** Maps that follow the log together: no event is in one of them before all that came earlier are in the others. */
+export interface LiveViews<Rows extends Readonly<Record<string, object>>> {
+  readonly maps: { readonly [Name in keyof Rows]: LiveView<Rows[Name]> };
   close(): Promise<void>;
 }
 
 export interface LiveOptions {
-  /** Event types to follow. Default: those of the projection that lie in kept streams. */
+  /** Event types to follow. Default: those of the projections that lie in kept streams. */
   readonly types?: readonly EventType[];
 }
 
-/** Loads a live view and returns when it is where the log was when it was asked for. */
-export async function openLive<R extends object>(
-  projection: Projection<R>,
+/** How long it may take to come up with the log: a million events are read in seconds. */
+const openMs = 300_000;
+
+/** Loads the maps and returns when they are where the log was when they were asked for. They read the log once, together. */
+export async function openLive<Rows extends Readonly<Record<string, object>>>(
+  projections: { readonly [Name in keyof Rows]: Projection<Rows[Name]> },
   log: EventLog,
   kernel: Kernel,
   snapshot: (table: string) => Promise<StoredSnapshot>,
   options: LiveOptions = {},
-): Promise<LiveView<R>> {
-  const view = anyProjection(projection);
-  const types = options.types ?? (Object.keys(view.on) as EventType[]).filter((type) => catalog[type].class === 'kept');
-  const stored = await snapshot(view.table.name);
-  // Rows of other tables or of another log are of no use: then the log alone gives the same map.
-  const usable = stored.logId === log.id && stored.fingerprint === fingerprintOf(allProjections);
-  const start = usable ? stored : { position: 0, rows: [], parkedIds: [] };
-  const live = new Live(view, kernel, foldContext(log.segmentSize), start);
-  live.follow(log, types);
-  await live.waitFor(await log.head(), 60_000);
-  return live as unknown as LiveView<R>; // its rows came from this projection's table and fold
+): Promise<LiveViews<Rows>> {
+  const context = foldContext(log.segmentSize);
+  const named = Object.entries(projections) as [string, Projection][]; // which rows are whose is forgotten until the end
+  const opening = named.map(async ([name, projection]) => {
+    const view = anyProjection(projection);
+    if (view.table.appendOnly || view.sweep) throw new TypeError(`${view.table.name} cannot be followed in memory`);
+    const start = await usable(await snapshot(view.table.name), log);
+    return [name, new Live(view, kernel, context, start)] as const;
+  });
+  const opened = await Promise.all(opening);
+  const lives = opened.map(([, live]) => live);
+  const types = options.types ?? [...new Set(lives.flatMap((live) => live.types))];
+  const from = Math.min(...lives.map(({ position }) => position));
+  const subscription = log.subscribe(from, (page) => take(page, lives), { types });
+  const close = async () => {
+    await subscription.close();
+    for (const live of lives) live.close();
+  };
+  try {
+    const head = await log.head();
+    for (const live of lives) await live.waitFor(head, openMs);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { maps: Object.fromEntries(opened) as unknown as LiveViews<Rows>['maps'], close }; // each came from the projection of its name
 }
+
+/** Rows of other tables, of another log or of a log that was restored to before them are of no use: the log alone gives the same map. */
+async function usable(stored: StoredSnapshot, log: EventLog): Promise<Start> {
+  const ours = stored.logId === log.id && stored.position <= (await log.head());
+  const same = stored.fingerprint === fingerprintOf(allProjections);
+  return ours && same ? stored : { position: 0, rows: [], parkedIds: [] };
+}
+
+/** A page that fails half-way is given again: what was folded of it is passed over by its position. */
+function take(page: Page, lives: readonly Live[]): void {
+  for (const recorded of page.events) for (const live of lives) live.take(recorded);
+  for (const live of lives) live.reached(page.through);
+}
+
+type Start = Pick<StoredSnapshot, 'position' | 'rows' | 'parkedIds'>;
 
 class Live implements LiveView<Row> {
   readonly #view: AnyProjection;
@@ -65,14 +103,8 @@ class Live implements LiveView<Row> {
   readonly #listeners = new Set<LiveListener<Row>>();
   readonly #waiting = new Set<{ position: number; resolve: () => void; reject: (error: Error) => void }>();
   #position: number;
-  #subscription: Subscription | undefined;
 
-  constructor(
-    view: AnyProjection,
-    kernel: Kernel,
-    context: FoldContext,
-    start: Pick<StoredSnapshot, 'position' | 'rows' | 'parkedIds'>,
-  ) {
+  constructor(view: AnyProjection, kernel: Kernel, context: FoldContext, start: Start) {
     this.#view = view;
     this.#kernel = kernel;
     this.#context = context;
@@ -82,6 +114,11 @@ class Live implements LiveView<Row> {
       const row = fromStored(view.table, stored);
       this.#rows.set(row[view.table.key] as string, row); // keys are text
     }
+  }
+
+  /** Types of kept streams that it folds. */
+  get types(): EventType[] {
+    return (Object.keys(this.#view.on) as EventType[]).filter((type) => catalog[type].class === 'kept');
   }
 
   get position(): number {
@@ -123,25 +160,22 @@ class Live implements LiveView<Row> {
     });
   }
 
-  async close(): Promise<void> {
-    await this.#subscription?.close();
+  close(): void {
     for (const { reject } of this.#waiting) reject(new Fault('views_unavailable', 'the view in memory was closed'));
     this.#waiting.clear();
     this.#listeners.clear();
   }
 
-  follow(log: EventLog, types: readonly EventType[]): void {
-    this.#subscription = log.subscribe(this.#position, (page) => this.#take(page), { types });
+  /** Folds an event, once. */
+  take(recorded: Recorded): void {
+    if (recorded.position <= this.#position) return;
+    this.#fold(recorded);
+    this.#position = recorded.position;
   }
 
-  /** A page that fails half-way is given again: what was folded of it is passed over by its position. */
-  #take(page: Page): void {
-    for (const recorded of page.events) {
-      if (recorded.position <= this.#position) continue;
-      this.#fold(recorded);
-      this.#position = recorded.position;
-    }
-    this.#position = Math.max(this.#position, page.through);
+  /** Nothing up to here is missing. */
+  reached(position: number): void {
+    this.#position = Math.max(this.#position, position);
     for (const waiter of this.#waiting) {
       if (waiter.position > this.#position) continue;
       this.#waiting.delete(waiter);

@@ -70,6 +70,14 @@ export const nodes = projection<NodeRow>({
         heartbeat_position: position,
       }),
     },
+    'node.role-changed': {
+      key: (event) => event.data.node_id,
+      fold: (row, { data, time }) => row && { ...row, role: data.role, updated_at: time },
+    },
+    'node.key-rotated': {
+      key: (event) => event.data.node_id,
+      fold: (row, { data, time }) => row && { ...row, public_key: data.public_key, updated_at: time },
+    },
     'node.updated': {
       key: (event) => event.data.node_id,
       fold: (row, { data, time }) => row && { ...row, ...columnsOf(data.profile), updated_at: time },

@@ -10,7 +10,7 @@ import type { LogEvent } from '../events/catalog.ts';
 import { decode, NewerEvent, newestOf } from '../events/decode.ts';
 import type { Page, Recorded } from '../events/log.ts';
 import type { AnyProjection, DeadLetter, Row } from './catalog.ts';
-import type { FoldContext, TableSpec } from './define.ts';
+import type { FoldContext, Sweep, TableSpec } from './define.ts';
 import { fitting, fittingText } from './rows.ts';
 
 /** What one page changes. `null` deletes a row. */
@@ -20,6 +20,8 @@ export interface Batch {
   /** Events in the page, handled or not. */
   readonly events: number;
   readonly changes: ReadonlyMap<TableSpec, ReadonlyMap<string, Row | null>>;
+  /** What is taken away before the changes are written. */
+  readonly sweeps: ReadonlyMap<TableSpec, readonly Sweep[]>;
   /** Dead letters that are new or grew, by id. */
   readonly parked: ReadonlyMap<string, DeadLetter>;
   readonly rebuildRequests: readonly LogEvent<'views.rebuild-requested'>[];
@@ -41,11 +43,13 @@ export async function foldPage(
   const { byView, rebuildRequests } = readPage(page, views);
   const parked = new Map<string, DeadLetter>();
   const changes = new Map<TableSpec, Map<string, Row | null>>();
+  const sweeps = new Map<TableSpec, Sweep[]>();
   for (const [view, read] of byView) {
-    const touched = await foldView(view, read, ground, parked, context);
+    const { touched, swept } = await foldView(view, read, ground, parked, context);
     if (touched.size > 0) changes.set(view.table, touched);
+    if (swept.length > 0) sweeps.set(view.table, swept);
   }
-  return { through: page.through, events: page.events.length, changes, parked, rebuildRequests };
+  return { through: page.through, events: page.events.length, changes, sweeps, parked, rebuildRequests };
 }
 
 interface Read {
@@ -93,8 +97,9 @@ const knownRoutes = new WeakMap<readonly AnyProjection[], ReadonlyMap<string, re
 function routesOf(views: readonly AnyProjection[]): ReadonlyMap<string, readonly AnyProjection[]> {
   let routes = knownRoutes.get(views);
   if (!routes) {
-    const types = new Set(views.flatMap((view) => Object.keys(view.on)));
-    routes = new Map(Array.from(types, (type) => [type, views.filter((view) => type in view.on)]));
+    const types = new Set(views.flatMap((view) => [...Object.keys(view.on), ...Object.keys(view.sweep ?? {})]));
+    const wants = (view: AnyProjection, type: string) => type in view.on || type in (view.sweep ?? {});
+    routes = new Map(Array.from(types, (type) => [type, views.filter((view) => wants(view, type))]));
     knownRoutes.set(views, routes);
   }
   return routes;
@@ -106,37 +111,75 @@ async function foldView(
   ground: Ground,
   parked: Map<string, DeadLetter>,
   context: FoldContext,
-): Promise<Map<string, Row | null>> {
+): Promise<{ touched: Map<string, Row | null>; swept: Sweep[] }> {
   const keys = read.map((each) => keyOf(view, each, context));
-  const wanted = new Set(keys.filter((key) => typeof key === 'string'));
-  const rows = new Map(wanted.size > 0 ? await ground.load(view.table, [...wanted]) : []);
+  const rows = await loadRows(view, keys, ground);
   const touched = new Map<string, Row | null>();
+  const swept: Sweep[] = [];
   for (const [at, { recorded, event }] of read.entries()) {
-    const key = keys[at]!;
+    const sweep = event && view.sweep?.[event.type]?.(event);
+    if (sweep) sweepAway(view.table, sweep, rows, touched, swept);
+    const key = keys[at];
+    if (key === undefined) continue;
     const before = typeof key === 'string' ? rows.get(key) : undefined;
     if (wasParked(view, recorded, ground, parked)) continue;
     try {
       if (event === undefined || typeof key !== 'string') throw key;
       const after = foldOne(view, key, before, event, context);
       if (after === before) continue;
-      if (after) rows.set(key, after);
-      else rows.delete(key);
+      if (!view.table.appendOnly) {
+        if (after) rows.set(key, after);
+        else rows.delete(key);
+      }
       touched.set(key, after ?? null);
     } catch (error) {
       const letter = deadLetter(view, recorded, error instanceof Unreadable ? error.cause : error);
       parked.set(letter.id, letter);
     }
   }
-  return touched;
+  return { touched, swept };
+}
+
+/** The rows that a page is folded over; of an append-only table there are none. */
+async function loadRows(
+  { table }: AnyProjection,
+  keys: readonly (string | Unreadable | undefined)[],
+  ground: Ground,
+): Promise<Map<string, Row>> {
+  if (table.appendOnly) return new Map();
+  const wanted = new Set(keys.filter((key) => typeof key === 'string'));
+  return new Map(wanted.size > 0 ? await ground.load(table, [...wanted]) : []);
+}
+
+/** Takes away what this page holds of a range so far; what lies in the table goes when the page is committed. */
+function sweepAway(
+  table: TableSpec,
+  sweep: Sweep,
+  rows: Map<string, Row>,
+  touched: Map<string, Row | null>,
+  swept: Sweep[],
+): void {
+  for (const known of [rows, touched]) {
+    for (const [key, row] of known) if (row && covers(sweep, key, row)) known.delete(key);
+  }
+  // A row that the table held and this page changed is judged there by what it was before: it goes by its key.
+  if (sweep.only === undefined || table.appendOnly) return void swept.push(sweep);
+  throw new TypeError(`${table.name} is not append-only, and is swept by a column that may change`);
+}
+
+function covers({ from, to, only }: Sweep, key: string, row: Row): boolean {
+  return key >= from && key <= to && (only === undefined || row[only.column] === only.value);
 }
 
 /** Why an event has no key: it could not be read, or its key not told. */
 class Unreadable extends Error {}
 
-function keyOf(view: AnyProjection, { event, failure }: Read, context: FoldContext): string | Unreadable {
+/** Undefined for an event that the view only sweeps by. */
+function keyOf(view: AnyProjection, { event, failure }: Read, context: FoldContext): string | Unreadable | undefined {
   try {
     if (event === undefined) throw failure;
-    return fittingText(view.on[event.type]!.key(event, context));
+    const handler = view.on[event.type];
+    return handler && fittingText(handler.key(event, context));
   } catch (cause) {
     return new Unreadable('no key', { cause });
   }

@@ -2,11 +2,11 @@
 import { projection } from './define.ts';
 
 export interface SessionRow {
-  /** `<node id>/<transport>`: a socket session does not take over from an HTTP one. */
+  /** `<node id>/<transport>`: a socket session does not take over from an HTTP one. `<node id>/all`: when all were revoked. */
   id: string;
   node_id: string;
   session_id: string;
-  transport: 'socket' | 'http';
+  transport: 'socket' | 'http' | 'all';
   /** Grows with each session of the node; what has an older epoch is stale. */
   epoch: number;
   status: 'open' | 'ended';
@@ -52,6 +52,22 @@ export const sessions = projection<SessionRow>({
         opened_at: time,
         ended_at: null,
         cause: null,
+      }),
+    },
+    // One row of a node says from which epoch on its sessions count; the others stay as they were.
+    'session.revoked': {
+      key: ({ data }) => `${data.node_id}/all`,
+      fold: (_row, { data, time, revision }) => ({
+        id: `${data.node_id}/all`,
+        node_id: data.node_id,
+        session_id: '',
+        transport: 'all',
+        epoch: revision,
+        status: 'ended',
+        address: '',
+        opened_at: time,
+        ended_at: time,
+        cause: data.reason,
       }),
     },
     'session.ended': {

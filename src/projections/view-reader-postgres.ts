@@ -3,6 +3,7 @@ import { Kysely, PostgresDialect } from 'kysely';
 import pg from 'pg';
 import type { Kernel } from '../kernel.ts';
 import { allProjections, deadLetterTable, type ViewTables } from './catalog.ts';
+import type { ViewsDigest } from './digest.ts';
 import type { RebuildNote } from './generation.ts';
 import { inTransaction, numberTypes } from './postgres-session.ts';
 import { JsonColumns, rebuildProgress, type Standing, type StoredSnapshot, type ViewReader } from './view-reader.ts';
@@ -68,7 +69,7 @@ export class PostgresViewReader implements ViewReader {
     });
   }
 
-  async digest(): Promise<string> {
+  async digest(): Promise<ViewsDigest> {
     const { generation } = await this.standing();
     return digestOfSchema(this.#pool, generation, allProjections);
   }

@@ -13,6 +13,7 @@ import {
 import { Fault } from '../errors.ts';
 import { Thread } from '../thread.ts';
 import type { ViewTables } from './catalog.ts';
+import type { ViewsDigest } from './digest.ts';
 import type { ProjectorState } from './projector.ts';
 import { JsonColumns, type Standing, type StoredSnapshot, type ViewReader } from './view-reader.ts';
 import type { ReaderApi, ReaderData } from './views-sqlite-reader.ts';
@@ -42,7 +43,7 @@ export class SqliteViewReader implements ViewReader {
     return this.#thread.call('snapshot', table);
   }
 
-  digest(): Promise<string> {
+  digest(): Promise<ViewsDigest> {
     return this.#thread.call('digest');
   }
 

@@ -9,6 +9,7 @@ import type {
   UnknownRow,
 } from 'kysely';
 import { allProjections, jsonColumns, type ViewTables } from './catalog.ts';
+import type { ViewsDigest } from './digest.ts';
 import type { RebuildNote } from './generation.ts';
 import type { ProjectorState } from './projector.ts';
 
@@ -33,7 +34,7 @@ export interface ViewReader {
   readonly db: Kysely<ViewTables>;
   standing(): Promise<Standing>;
   snapshot(table: string): Promise<StoredSnapshot>;
-  digest(): Promise<string>;
+  digest(): Promise<ViewsDigest>;
   /** The projector of this process moved: what is read from now on must be at least as new. */
   moved(state: ProjectorState): void;
   close(): Promise<void>;

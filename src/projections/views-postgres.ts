@@ -7,8 +7,8 @@
  */
 import pg from 'pg';
 import { type AnyProjection, columnOf, type DeadLetter, deadLetterTable, type Row, tablesOf } from './catalog.ts';
-import type { ColumnType, TableSpec } from './define.ts';
-import { digestOf } from './digest.ts';
+import type { ColumnType, Sweep, TableSpec } from './define.ts';
+import { digestOf, type ViewsDigest } from './digest.ts';
 import { type Checkpoint, Fenced, Generation, type RebuildNote, type ViewStore } from './generation.ts';
 import { inTransaction, isLockTimeout, numberTypes } from './postgres-session.ts';
 import type { Batch } from './project.ts';
@@ -157,16 +157,21 @@ interface StoredCheckpoint {
 }
 
 /** In one snapshot, on a connection of its own, so that projecting goes on. */
-export function digestOfSchema(pool: pg.Pool, number: number, views: readonly AnyProjection[]): Promise<string> {
+export function digestOfSchema(pool: pg.Pool, number: number, views: readonly AnyProjection[]): Promise<ViewsDigest> {
   return inTransaction(pool, async (client) => {
     await client.query('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY');
-    return digestOf(views, async (table, after, limit) => {
+    const checkpoint = await client.query<Pick<ViewsDigest, 'position' | 'fingerprint'>>(
+      'SELECT position, fingerprint FROM federation_views_checkpoints WHERE generation = $1',
+      [number],
+    );
+    const digest = await digestOf(views, async (table, after, limit) => {
       const { rows } = await client.query<Row>(
         `SELECT * FROM ${schemaOf(number)}.${table.name} WHERE ${table.key} > $1 ORDER BY ${table.key} LIMIT ${limit}`,
         [after ?? ''],
       );
       return rows.map((stored) => fromStored(table, stored));
     });
+    return { digest, ...checkpoint.rows[0]! }; // made with its schema
   });
 }
 
@@ -189,8 +194,8 @@ class PostgresGeneration extends Generation {
     this.#schema = schemaOf(number);
   }
 
-  digest(): Promise<string> {
-    return digestOfSchema(this.#pool, this.number, this.#views);
+  async digest(): Promise<string> {
+    return (await digestOfSchema(this.#pool, this.number, this.#views)).digest;
   }
 
   async close(): Promise<void> {}
@@ -212,9 +217,18 @@ class PostgresGeneration extends Generation {
         [next.position, next.rebuild && JSON.stringify(next.rebuild), this.number, this.epoch],
       );
       if (moved.rowCount === 0) throw new Fenced();
+      for (const [table, sweeps] of batch.sweeps) {
+        for (const sweep of sweeps) await this.#sweep(client, table, sweep);
+      }
       for (const [table, rows] of batch.changes) await this.#upsert(client, table, rows);
       await this.#upsert(client, deadLetterTable, batch.parked as ReadonlyMap<string, Row & DeadLetter>);
     });
+  }
+
+  async #sweep(client: pg.PoolClient, { name, key }: TableSpec, { from, to, only }: Sweep): Promise<void> {
+    const sql = `DELETE FROM ${this.#schema}.${name} WHERE ${key} >= $1 AND ${key} <= $2`;
+    if (only) await client.query(`${sql} AND ${only.column} = $3`, [from, to, only.value]);
+    else await client.query(sql, [from, to]);
   }
 
   async #upsert(client: pg.PoolClient, table: TableSpec, rows: ReadonlyMap<string, Row | null>): Promise<void> {
@@ -253,6 +267,8 @@ function upsertSql(schema: string, table: TableSpec): string {
   const names = columnNames(table);
   const arrays = names.map((name, at) => `$${at + 1}::${arrayTypes[columnOf(table, name).type]}`);
   const updates = names.filter((name) => name !== table.key).map((name) => `${name} = excluded.${name}`);
-  return `INSERT INTO ${schema}.${table.name} (${names.join(', ')}) SELECT * FROM unnest(${arrays.join(', ')})
+  const insert = `INSERT INTO ${schema}.${table.name} (${names.join(', ')}) SELECT * FROM unnest(${arrays.join(', ')})`;
+  if (table.appendOnly) return insert;
+  return `${insert}
     ON CONFLICT (${table.key}) DO UPDATE SET ${updates.join(', ')}`;
 }

@@ -2,6 +2,7 @@
 import Database from 'better-sqlite3';
 import { serve, threadData } from '../thread.ts';
 import { allProjections, deadLetterTable } from './catalog.ts';
+import type { ViewsDigest } from './digest.ts';
 import type { StoredSnapshot } from './view-reader.ts';
 import { digestOfFile, servingNumber, viewsFile } from './views-sqlite.ts';
 
@@ -13,7 +14,7 @@ export type ReaderApi = {
   query(sql: string, parameters: readonly unknown[]): unknown[];
   /** All rows of a table with the checkpoint they stand at. */
   snapshot(table: string): StoredSnapshot;
-  digest(): Promise<string>;
+  digest(): Promise<ViewsDigest>;
   /** Another generation serves: read that from now on. */
   reopen(): void;
   close(): void;

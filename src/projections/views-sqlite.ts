@@ -19,8 +19,8 @@ import {
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { type AnyProjection, columnOf, type DeadLetter, deadLetterTable, type Row, tablesOf } from './catalog.ts';
-import type { ColumnType, TableSpec } from './define.ts';
-import { digestOf } from './digest.ts';
+import type { ColumnType, Sweep, TableSpec } from './define.ts';
+import { digestOf, type ViewsDigest } from './digest.ts';
 import { type Checkpoint, Fenced, Generation, type RebuildNote, type ViewStore } from './generation.ts';
 import type { Batch } from './project.ts';
 import { columnNames, fromStored, toStored } from './rows.ts';
@@ -131,17 +131,19 @@ export function servingNumber(folder: string): number | undefined {
 }
 
 /** Over a connection and a snapshot of its own, in pages with a breath between, so that its thread goes on with other things. */
-export async function digestOfFile(file: string, views: readonly AnyProjection[]): Promise<string> {
+export async function digestOfFile(file: string, views: readonly AnyProjection[]): Promise<ViewsDigest> {
   const db = new Database(file, { readonly: true });
   try {
     db.exec('BEGIN');
-    return await digestOf(views, async (table, after, limit) => {
+    const { position, fingerprint } = readCheckpoint(db);
+    const digest = await digestOf(views, async (table, after, limit) => {
       await new Promise((breathed) => setImmediate(breathed));
       return db
         .prepare(`SELECT * FROM ${table.name} WHERE ${table.key} > ? ORDER BY ${table.key} LIMIT ?`)
         .all(after ?? '', limit)
         .map((stored) => fromStored(table, stored as Row)); // rows of `SELECT *`, by column
     });
+    return { digest, position, fingerprint };
   } finally {
     db.close();
   }
@@ -166,8 +168,8 @@ class SqliteGeneration extends Generation {
     this.#onClose = onClose;
   }
 
-  digest(): Promise<string> {
-    return digestOfFile(this.#db.name, this.#views);
+  async digest(): Promise<string> {
+    return (await digestOfFile(this.#db.name, this.#views)).digest;
   }
 
   async close(): Promise<void> {
@@ -192,6 +194,7 @@ class SqliteGeneration extends Generation {
           'UPDATE federation_views_checkpoint SET position = ?, rebuild = ? WHERE epoch = ?',
         ).run(next.position, next.rebuild && JSON.stringify(next.rebuild), this.epoch);
         if (moved.changes === 0) throw new Fenced();
+        for (const [table, sweeps] of batch.sweeps) for (const sweep of sweeps) this.#sweep(table, sweep);
         for (const [table, rows] of batch.changes) this.#upsert(table, rows);
         this.#upsert(deadLetterTable, batch.parked as ReadonlyMap<string, Row & DeadLetter>);
       })
@@ -206,6 +209,12 @@ class SqliteGeneration extends Generation {
       if (row) put.run(toStored(table, row));
       else remove.run(key);
     }
+  }
+
+  #sweep({ name, key }: TableSpec, { from, to, only }: Sweep): void {
+    const sql = `DELETE FROM ${name} WHERE ${key} >= ? AND ${key} <= ?`;
+    if (only) this.#statement(`${sql} AND ${only.column} = ?`).run(from, to, only.value);
+    else this.#statement(sql).run(from, to);
   }
 
   #statement(sql: string): Database.Statement {
@@ -226,11 +235,15 @@ function createTable(table: TableSpec): string {
   const indexes = (table.indexes ?? []).map(
     (names) => `CREATE INDEX ${table.name}_by_${names.join('_')} ON ${table.name} (${names.join(', ')});`,
   );
-  return `CREATE TABLE ${table.name} (${columns.join(', ')}, PRIMARY KEY (${table.key}));\n${indexes.join('\n')}`;
+  // Rows that come in the order of their keys lie in that order: one tree less to write to.
+  const order = table.appendOnly ? ' WITHOUT ROWID' : '';
+  return `CREATE TABLE ${table.name} (${columns.join(', ')}, PRIMARY KEY (${table.key}))${order};\n${indexes.join('\n')}`;
 }
 
 function upsertSql(table: TableSpec): string {
   const names = columnNames(table);
+  if (table.appendOnly)
+    return `INSERT INTO ${table.name} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})`;
   const updates = names.filter((name) => name !== table.key).map((name) => `${name} = excluded.${name}`);
   return `INSERT INTO ${table.name} (${names.join(', ')}) VALUES (${names.map(() => '?').join(', ')})
     ON CONFLICT (${table.key}) DO UPDATE SET ${updates.join(', ')}`;

@@ -5,14 +5,16 @@
  */
 import type { Kysely } from 'kysely';
 import { v5 } from 'uuid';
+import { Fault } from '../errors.ts';
 import { encode } from '../events/catalog.ts';
 import type { EventLog, Subscription } from '../events/log.ts';
 import { type Cancel, isoTime, type Kernel } from '../kernel.ts';
 import { type Leases, postgresLeases, soleLeases } from '../lease.ts';
 import { Thread } from '../thread.ts';
-import type { DeadLetter, ViewTables } from './catalog.ts';
+import { allProjections, type DeadLetter, fingerprintOf, type ViewTables } from './catalog.ts';
 import type { Projection } from './define.ts';
-import { type LiveOptions, type LiveView, openLive } from './live.ts';
+import type { ViewsDigest } from './digest.ts';
+import { type LiveOptions, type LiveViews, openLive } from './live.ts';
 import type { ProjectorState, Rebuilt } from './projector.ts';
 import type { ProjectorApi, ProjectorNote, ProjectorThreadData } from './projector-thread.ts';
 import type { Standing, ViewReader } from './view-reader.ts';
@@ -48,11 +50,15 @@ export interface Views {
   state(): Promise<ViewsState>;
   /** Newest first. */
   deadLetters(limit: number): Promise<DeadLetter[]>;
-  /** A projection as a map in memory, up with the log as it was when asked for. Close it before the log. */
-  live<R extends object>(projection: Projection<R>, log: EventLog, options?: LiveOptions): Promise<LiveView<R>>;
+  /** Projections as maps in memory, up with the log as it was when asked for. Close them before the log. */
+  live<Rows extends Readonly<Record<string, object>>>(
+    projections: { readonly [Name in keyof Rows]: Projection<Rows[Name]> },
+    log: EventLog,
+    options?: LiveOptions,
+  ): Promise<LiveViews<Rows>>;
   readonly leases: Leases;
-  /** SHA-256 over all rows of all views, hex. */
-  digest(): Promise<string>;
+  /** One hash over all rows of all views, as of one moment. `views_unavailable` while they are of another version of the hub. */
+  digest(): Promise<ViewsDigest>;
   close(): Promise<void>;
 }
 
@@ -166,12 +172,20 @@ class RunningViews implements Views {
       .execute();
   }
 
-  live<R extends object>(projection: Projection<R>, log: EventLog, options?: LiveOptions): Promise<LiveView<R>> {
-    return openLive(projection, log, this.#kernel, (table) => this.#reader.snapshot(table), options);
+  live<Rows extends Readonly<Record<string, object>>>(
+    projections: { readonly [Name in keyof Rows]: Projection<Rows[Name]> },
+    log: EventLog,
+    options?: LiveOptions,
+  ): Promise<LiveViews<Rows>> {
+    return openLive(projections, log, this.#kernel, (table) => this.#reader.snapshot(table), options);
   }
 
-  digest(): Promise<string> {
-    return this.#reader.digest();
+  async digest(): Promise<ViewsDigest> {
+    const summed = await this.#reader.digest().catch((error: unknown) => {
+      throw new Fault('views_unavailable', 'the views could not be summed up', error);
+    });
+    if (summed.fingerprint === fingerprintOf(allProjections)) return summed;
+    throw new Fault('views_unavailable', 'the views are of another version of the hub until they are rebuilt');
   }
 
   async close(): Promise<void> {

@@ -1,8 +1,22 @@
-/** Who may join, and how that is changed: the federation's mode. Admission itself is decided in commands/governance.ts. */
+/** Who is in, as what, and who is out: modes of admission, requests to join, invites, roles, bans, announcements. */
 import type { About, Executed } from '../commands/execute.ts';
-import { changeMode, federation, federationStream } from '../commands/governance.ts';
-import type { Refusal } from '../errors.ts';
-import type { GovernanceMode } from '../events/federation.ts';
+import {
+  announce,
+  announcementStream,
+  announcements,
+  changeMode,
+  federation,
+  federationStream,
+} from '../commands/governance.ts';
+import { type Refusal, refuse } from '../errors.ts';
+import type { AnnouncementLevel, GovernanceMode } from '../events/federation.ts';
+import { createAdmissionGuard } from './governance/admission.ts';
+import { Bans } from './governance/bans.ts';
+import { Invites } from './governance/invites.ts';
+import { JoinRequests } from './governance/join-requests.ts';
+import { finishGovernance } from './governance/left-open.ts';
+import { Roles } from './governance/roles.ts';
+import { nodeRegistry } from './node-registry.ts';
 import { service } from './service.ts';
 
 export interface Governance {
@@ -11,19 +25,56 @@ export interface Governance {
     mode: GovernanceMode,
     about: About,
   ): Promise<Executed<{ mode: GovernanceMode; previous: GovernanceMode }> | Refusal>;
+  announce(
+    message: string,
+    level: AnnouncementLevel,
+    about: About,
+  ): Promise<Executed<{ announcement_id: string; message: string; level: AnnouncementLevel }> | Refusal>;
+  readonly requests: Pick<JoinRequests, 'approve' | 'reject' | 'waiting'>;
+  readonly invites: Pick<Invites, 'create' | 'revoke' | 'openCount'>;
+  readonly bans: Pick<Bans, 'impose' | 'lift'>;
+  readonly roles: Pick<Roles, 'change'>;
 }
 
 export const governance = service({
   name: 'governance',
   tier: 'P2',
-  purpose: 'Modes of admission: open, approval, invite',
-  needs: {},
-  async start({ executor, live }) {
+  purpose: 'Admission by mode, request or invite; roles, bans and announcements',
+  needs: { registry: nodeRegistry },
+  async start(hub, { registry }) {
+    const { executor, live, doors } = hub;
+    // A replica that has not read its own founding yet admits nobody.
+    const mode = () => live.federation.get('federation')?.mode ?? 'invite';
+    const requests = new JoinRequests(hub, registry);
+    const invites = new Invites(hub);
+    const bans = new Bans(hub, registry, requests);
+    const lease = hub.views.leases.acquire('governance');
+    const undo = [
+      doors.bans.fill((identity) => {
+        const ban = identity.kind === 'node' ? live.bans.get(identity.nodeId) : undefined;
+        return ban && refuse('banned', ban.reason);
+      }),
+      doors.admission.fill(createAdmissionGuard(hub, { mode, requests, invites, bans })),
+      finishGovernance(hub, lease, requests, invites),
+      () => requests.close(),
+      () => bans.close(),
+    ];
     const api: Governance = {
-      // A replica that has not read its own founding yet admits nobody.
-      mode: () => live.federation.get('federation')?.mode ?? 'invite',
+      mode,
       changeMode: (mode, about) => executor.execute(federationStream, federation, changeMode, { mode }, about),
+      announce: (message, level, about) =>
+        executor.execute(announcementStream, announcements, announce, { message, level }, about),
+      requests,
+      invites,
+      bans,
+      roles: new Roles(hub),
     };
-    return { api, stop: async () => {} };
+    return {
+      api,
+      async stop() {
+        for (const take of undo) take();
+        await lease.release();
+      },
+    };
   },
 });

@@ -1,9 +1,13 @@
 /** The services of the hub in the order they start; they stop in reverse. A service may need only those above it. */
+import { accessControl } from './access-control.ts';
+import { auditLogger } from './audit-logger.ts';
+import { entityRegistry } from './entity-registry.ts';
 import { governance } from './governance.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { identityAuth } from './identity-auth.ts';
 import { nexusApi } from './nexus-api.ts';
 import { nodeRegistry } from './node-registry.ts';
+import { rateLimiter } from './rate-limiter.ts';
 import type { AnyService } from './service.ts';
 import { websocketPool } from './websocket-pool.ts';
 
@@ -13,5 +17,9 @@ export const manifest: readonly AnyService[] = [
   healthAggregator,
   identityAuth,
   governance,
+  accessControl,
+  rateLimiter,
+  auditLogger,
+  entityRegistry,
   nexusApi,
 ];

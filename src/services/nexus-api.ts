@@ -1,15 +1,28 @@
 /** The HTTP door: REST for nodes and operators under /api/federation, its description and its documentation page. */
 
+import { accessControl } from './access-control.ts';
+import { entityRegistry } from './entity-registry.ts';
 import { governance } from './governance.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { identityAuth } from './identity-auth.ts';
+import { accessRoutes } from './nexus-api/access-routes.ts';
+import { auditRoutes } from './nexus-api/audit-routes.ts';
 import { authRoutes } from './nexus-api/auth-routes.ts';
+import { backupRoutes } from './nexus-api/backup-routes.ts';
+import { banRoutes } from './nexus-api/ban-routes.ts';
+import { entityRoutes } from './nexus-api/entity-routes.ts';
 import { governanceRoutes } from './nexus-api/governance-routes.ts';
 import { healthRoutes } from './nexus-api/health-routes.ts';
-import { createHttp, requireAccess } from './nexus-api/http.ts';
+import { createHttp, prefix, requireAccess } from './nexus-api/http.ts';
+import { inviteRoutes } from './nexus-api/invite-routes.ts';
+import { joinRequestRoutes } from './nexus-api/join-request-routes.ts';
+import { keyRoutes } from './nexus-api/key-routes.ts';
+import { limitRoutes } from './nexus-api/limit-routes.ts';
 import { nodeRoutes } from './nexus-api/node-routes.ts';
+import { tokenRoutes } from './nexus-api/token-routes.ts';
 import { viewsRoutes } from './nexus-api/views-routes.ts';
 import { nodeRegistry } from './node-registry.ts';
+import { rateLimiter } from './rate-limiter.ts';
 import { service } from './service.ts';
 import { websocketPool } from './websocket-pool.ts';
 
@@ -23,19 +36,32 @@ export const nexusApi = service({
     health: healthAggregator,
     identity: identityAuth,
     governance,
+    access: accessControl,
+    entities: entityRegistry,
+    limiter: rateLimiter,
   },
-  async start(hub, { registry, sockets, health, identity, governance }) {
+  async start(hub, { registry, sockets, health, identity, governance, access, entities, limiter }) {
     const { app, handler } = await createHttp(hub);
     await app.register(
       async (api) => {
         requireAccess(api);
         healthRoutes(api, hub, health, sockets);
         nodeRoutes(api, hub, registry);
-        authRoutes(api, hub, identity);
-        governanceRoutes(api, governance);
+        authRoutes(api, identity);
+        keyRoutes(api, hub, identity);
+        tokenRoutes(api, hub, identity.operatorTokens);
+        governanceRoutes(api, hub, governance);
+        joinRequestRoutes(api, hub, governance);
+        inviteRoutes(api, hub, governance);
+        banRoutes(api, hub, governance);
+        accessRoutes(api, hub, access);
+        entityRoutes(api, hub, entities);
+        limitRoutes(api, limiter);
         viewsRoutes(api, hub);
+        backupRoutes(api, hub);
+        auditRoutes(api, hub);
       },
-      { prefix: '/api/federation' },
+      { prefix },
     );
     await app.ready();
     const close = hub.doors.serveHttp(handler);

@@ -1,7 +1,7 @@
 /** Registration, directory and heartbeats of nodes; knows who is alive, and removes who has long been gone. */
 
+import { dismissThen } from '../admins.ts';
 import type { About, Executed } from '../commands/execute.ts';
-import { admission } from '../commands/governance.ts';
 import { confirm, key, keyStream, release, reserve } from '../commands/key.ts';
 import {
   heartbeat,
@@ -11,6 +11,7 @@ import {
   nodeIdTaken,
   nodeStream,
   type Registered,
+  type Registration,
   type RemovalCause,
   register,
   remove,
@@ -28,17 +29,14 @@ import { service } from './service.ts';
 
 export interface NodeRegistry {
   /**
-   * Makes a node a member, or brings a known one up to date. The caller has checked that it holds the key.
-   * Refuses `key_taken`, `node_id_taken`, `approval_required`, `invite_required`.
+   * Makes a node a member, or brings a known one up to date. The caller has checked that it holds the key, and that it may.
+   * Refuses `key_taken`, `key_revoked`, `node_id_taken`.
    */
-  register(
-    registration: { nodeId: string; publicKey: string; profile: NodeProfile },
-    about: About,
-  ): Promise<Executed<Registered> | Refusal>;
+  register(registration: Registration, about: About): Promise<Executed<Registered> | Refusal>;
   update(nodeId: string, changes: NodeProfile, about: About): Promise<Executed<NodeProfile> | Refusal>;
   heartbeat(nodeId: string, reading: Reading, about: About): Promise<Executed<{ presence: string }> | Refusal>;
   leave(nodeId: string, about: About): Promise<Executed<{ changed: boolean }> | Refusal>;
-  /** Ends a membership and frees its key. Refuses `not_found`, `node_removed`. */
+  /** Ends a membership and frees its key. Refuses `not_found`, `node_removed`, `last_admin`. */
   remove(nodeId: string, cause: RemovalCause, about: About): Promise<Executed<{ publicKey: string }> | Refusal>;
   /** Phi and silence of a node, as this replica hears it. */
   suspicion(nodeId: string): { phi: number; silent_ms: number } | undefined;
@@ -67,19 +65,16 @@ export const nodeRegistry = service({
   },
 });
 
-function createRegistry({ executor, live }: Hub, detector: FailureDetector): NodeRegistry {
+function createRegistry({ executor, live, log }: Hub, detector: FailureDetector): NodeRegistry {
   return {
-    async register({ nodeId, publicKey, profile }, about) {
-      const mode = live.federation.get('federation')?.mode ?? 'invite';
+    async register({ nodeId, publicKey, profile, grant }, about) {
       // What is refused anyway must not reserve a key first: strangers could fill the log with reservations.
       const known = live.nodes.get(nodeId);
       if (known && known.public_key !== publicKey) return nodeIdTaken(nodeId);
-      const refused = known ? undefined : admission(mode);
-      if (refused) return refused;
       const use = { thumbprint: keyThumbprint(publicKey), nodeId };
       const reserved = await executor.execute(keyStream(use.thumbprint), key, reserve, use, about);
       if (isRefusal(reserved)) return reserved;
-      const command = { nodeId, publicKey, profile, mode };
+      const command = { nodeId, publicKey, profile, grant };
       const registered = await executor.execute(nodeStream(nodeId), node, register, command, about);
       const settle = isRefusal(registered) ? release : confirm;
       if (!reserved.reply.confirmed) await executor.execute(keyStream(use.thumbprint), key, settle, use, about);
@@ -91,7 +86,9 @@ function createRegistry({ executor, live }: Hub, detector: FailureDetector): Nod
       executor.record(nodeStream(nodeId), node, heartbeat, { nodeId, reading }, heartbeatStream(nodeId), about),
     leave: (nodeId, about) => executor.execute(nodeStream(nodeId), node, leave, { nodeId }, about),
     async remove(nodeId, cause, about) {
-      const removed = await executor.execute(nodeStream(nodeId), node, remove, { nodeId, cause }, about);
+      const removed = await dismissThen({ executor, log }, `node:${nodeId}`, about, () =>
+        executor.execute(nodeStream(nodeId), node, remove, { nodeId, cause }, about),
+      );
       if (isRefusal(removed)) return removed;
       const thumbprint = keyThumbprint(removed.reply.publicKey);
       // The key is freed in a second step, which a crash would leave to `finishRegistrations`.

@@ -1,17 +1,26 @@
 /** Persistent Socket.IO connections of nodes: takes their packets, pushes what happened, and lets go of whom it must. */
+import type { IncomingMessage } from 'node:http';
 import { Server } from 'socket.io';
+import { anonymous } from '../doors.ts';
 import { isRefusal, refuse } from '../errors.ts';
-import type { ClientPacketName } from '../protocol.ts';
+import type { Hub } from '../hub.ts';
+import type { ClientPacketName, HubPacket, HubPacketName } from '../protocol.ts';
 import { nodeRegistry } from './node-registry.ts';
 import { service } from './service.ts';
+import type { PoolClient } from './websocket-pool/client.ts';
 import type { Handlers, PacketHandler } from './websocket-pool/dispatch.ts';
 import { limits } from './websocket-pool/limits.ts';
-import { Pool, type PoolClient, type PoolServer } from './websocket-pool/pool.ts';
+import { Pool, type PoolServer } from './websocket-pool/pool.ts';
 import { pushEvents } from './websocket-pool/pushes.ts';
 
+export type { SocketSession } from './websocket-pool/client.ts';
+export type { Waiting } from './websocket-pool/waiting.ts';
+
 export interface WebsocketPool {
-  /** Takes the packets of one name. `who`: anyone, or only nodes with a session. What is returned stops it. */
-  handle<N extends ClientPacketName>(name: N, who: 'anyone' | 'node', handler: PacketHandler<N>): () => void;
+  /** Takes the packets of one name, from those who may send it (protocol.ts). What is returned stops it. */
+  handle<N extends ClientPacketName>(name: N, handler: PacketHandler<N>): () => void;
+  /** Sends to the live socket of a node, if it is at this replica and the node may be told anything. */
+  tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void;
   /** Connections of this replica. */
   counts(): { connections: number; nodes: number };
 }
@@ -28,30 +37,30 @@ export const websocketPool = service({
       perMessageDeflate: false,
       maxHttpBufferSize: limits.packetBytes,
       connectTimeout: 10_000,
-      allowRequest: (_request, answer) => {
-        const detail = pool.full() ? 'full' : hub.readiness.refusal()?.detail;
-        answer(detail, detail === undefined);
+      allowRequest: (request, answer) => {
+        void whyNot(hub, pool, request).then((detail) => answer(detail, detail === undefined));
       },
     });
     const handlers: Handlers = new Map();
     const pool = new Pool(hub, io, handlers);
     const api: WebsocketPool = {
-      handle(name, who, handler) {
-        handlers.set(name, { who, handler: handler as PacketHandler<ClientPacketName> }); // dispatch checks the packet of this name
+      handle(name, handler) {
+        handlers.set(name, handler as PacketHandler<ClientPacketName>); // dispatch checks the packet of this name
         return () => void handlers.delete(name);
       },
+      tell: (nodeId, name, packet) => pool.tell(nodeId, name, packet),
       counts: () => pool.counts(),
     };
-    api.handle('federation:heartbeat', 'node', async ({ session }, { node_id, ...reading }) => {
+    api.handle('federation:heartbeat', async ({ session, address }, { node_id, ...reading }) => {
       if (node_id !== session!.nodeId) return refuse('forbidden', 'a heartbeat is of the node itself');
-      const done = await registry.heartbeat(node_id, reading, { actor: `node:${node_id}` });
+      const done = await registry.heartbeat(node_id, reading, { actor: `node:${node_id}`, address });
       return isRefusal(done) ? done : { position: done.position };
     });
-    api.handle('federation:leave', 'node', async ({ session }) => {
-      const done = await registry.leave(session!.nodeId, { actor: `node:${session!.nodeId}` });
+    api.handle('federation:leave', async ({ session, address }) => {
+      const done = await registry.leave(session!.nodeId, { actor: `node:${session!.nodeId}`, address });
       return isRefusal(done) ? done : {};
     });
-    api.handle('federation:resume', 'node', (client, { position }) => pool.resume(client as PoolClient, position));
+    api.handle('federation:resume', (client, { position }) => pool.resume(client as PoolClient, position));
     const stopPushing = await pushEvents(hub, pool);
     return {
       api,
@@ -62,3 +71,13 @@ export const websocketPool = service({
     };
   },
 });
+
+/** Why a connection may not be made now. Each that is asked for costs its address a packet. */
+async function whyNot({ doors, readiness }: Hub, pool: Pool, request: IncomingMessage): Promise<string | undefined> {
+  const guard = doors.limits.get();
+  if (isRefusal(guard)) return guard.detail;
+  const passage = guard.enter(anonymous, doors.addressOf(request), 'messages', 0);
+  const { short } = passage instanceof Promise ? await passage : passage;
+  if (short) return 'rate_limited';
+  return pool.full() ? 'full' : readiness.refusal()?.detail;
+}

@@ -17,6 +17,7 @@ import {
 import { createNonces } from '../../src/services/identity-auth/nonce.ts';
 import { checkProof } from '../../src/services/identity-auth/proof.ts';
 import { createSessionTokens } from '../../src/services/identity-auth/session-token.ts';
+import { memoryKeyring } from '../identity/memory-keyring.ts';
 
 export interface Peer {
   readonly url: string;
@@ -40,8 +41,8 @@ export interface Peer {
 const kernel = createKernel({ logLevel: 'silent' });
 
 export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promise<Peer> {
-  const keyring = await openKeyring({ ensure: (make) => make() }, kernel);
-  const nonces = createNonces(kernel, keyring.nonceSecret());
+  const keyring = await openKeyring(memoryKeyring(), kernel);
+  const nonces = createNonces(kernel, () => keyring.nonceSecrets());
   const tokens = createSessionTokens(kernel, keyring, 'fed-1');
   const http = createServer();
   const io = new Server(http, { transports: ['websocket'], serveClient: false });
@@ -67,6 +68,8 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
       };
       return { node, ...session, ...(await token(nodeId)) };
     },
+    'federation:rotate': () => refuse('not_found', 'not at this peer'),
+    'entity:register': () => refuse('not_found', 'not at this peer'),
     'federation:heartbeat': () => ({ position: peer.position }),
     'federation:renew': () => token('alpha'),
     'federation:resume': ({ position }) => {

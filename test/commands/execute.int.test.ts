@@ -38,7 +38,7 @@ const enlist = (executor: Executor, nodeId: string, extra = {}) =>
     nodeStream(nodeId),
     node,
     register,
-    { nodeId, publicKey: key, profile: {}, mode: 'open' },
+    { nodeId, publicKey: key, profile: {}, grant: { role: 'member', admission: { by: 'open' } } },
     { ...about, ...extra },
   );
 

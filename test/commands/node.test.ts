@@ -1,18 +1,18 @@
 import { describe, expect, it } from 'vitest';
-import { heartbeat, judge, leave, node, register, remove, update } from '../../src/commands/node.ts';
+import { changeRole, heartbeat, judge, leave, node, register, remove, update } from '../../src/commands/node.ts';
 import type { DomainEvent } from '../../src/events/catalog.ts';
-import type { GovernanceMode } from '../../src/events/federation.ts';
 import { given } from './given.ts';
 
 const nodeId = 'ada';
 const publicKey = 'A'.repeat(43);
 const otherKey = 'B'.repeat(43);
 const profile = { display_name: 'Ada', capabilities: ['gpu'] };
-const asked = { nodeId, publicKey, profile, mode: 'open' as GovernanceMode };
+const grant = { role: 'member', admission: { by: 'open' } } as const;
+const asked = { nodeId, publicKey, profile, grant };
 
 const registered: DomainEvent = {
   type: 'node.registered',
-  data: { node_id: nodeId, public_key: publicKey, role: 'member', profile },
+  data: { node_id: nodeId, public_key: publicKey, role: 'member', profile, admission: { by: 'open' } },
 };
 const suspected: DomainEvent = { type: 'node.suspected', data: { node_id: nodeId, phi: 9, silent_ms: 50_000 } };
 const lost: DomainEvent = {
@@ -30,21 +30,25 @@ describe('registering', () => {
     given(node).when(register, asked).answers({ role: 'member', known: false });
   });
 
-  it('refuses a stranger where nodes are admitted by approval or by invitation', () => {
+  it('gives a stranger the role that it was granted, and says how it got in', () => {
+    const invited = { role: 'observer', admission: { by: 'invite', invite_id: 'abcdefgh' } } as const;
     given(node)
-      .when(register, { ...asked, mode: 'approval' })
-      .refused('approval_required');
-    given(node)
-      .when(register, { ...asked, mode: 'invite' })
-      .refused('invite_required');
+      .when(register, { ...asked, grant: invited })
+      .gives({ type: 'node.registered', data: { node_id: nodeId, public_key: publicKey, profile, ...invited } });
   });
 
-  it('lets a member come back in every mode', () => {
+  it('refuses a stranger without leave', () => {
+    given(node)
+      .when(register, { ...asked, grant: undefined })
+      .refused('conflict');
+  });
+
+  it('lets a member come back without leave', () => {
     given(node, registered)
-      .when(register, { ...asked, mode: 'invite' })
+      .when(register, { ...asked, grant: undefined })
       .gives();
     given(node, registered)
-      .when(register, { ...asked, mode: 'approval' })
+      .when(register, { ...asked, grant: undefined })
       .answers({ role: 'member', known: true });
   });
 
@@ -73,8 +77,8 @@ describe('registering', () => {
       .when(register, { ...asked, publicKey: otherKey })
       .gives({ type: 'node.registered', data: { ...registered.data, public_key: otherKey } as never });
     given(node, registered, removed)
-      .when(register, { ...asked, mode: 'invite' })
-      .refused('invite_required');
+      .when(register, { ...asked, grant: undefined })
+      .refused('conflict');
   });
 });
 
@@ -133,7 +137,7 @@ describe('leaving', () => {
 
   it('is no removal: the node is still a member', () => {
     given(node, registered, left)
-      .when(register, { ...asked, mode: 'invite' })
+      .when(register, { ...asked, grant: undefined })
       .gives(returned);
   });
 });
@@ -158,5 +162,22 @@ describe('changing and removing', () => {
   it('keeps decisions pure: the same asked twice gives equal decisions', () => {
     const context = { now: 1, id: 'x' };
     expect(register(node.initial, asked, context)).toEqual(register(node.initial, asked, context));
+  });
+});
+
+describe('changing a role', () => {
+  it('writes it down with the role before, and nothing when it is the same', () => {
+    given(node, registered)
+      .when(changeRole, { nodeId, role: 'admin' })
+      .gives({ type: 'node.role-changed', data: { node_id: nodeId, role: 'admin', previous: 'member' } });
+    given(node, registered).when(changeRole, { nodeId, role: 'member' }).gives();
+    given(node, registered)
+      .when(changeRole, { nodeId, role: 'member' })
+      .answers({ role: 'member', previous: 'member' });
+  });
+
+  it('is refused for a node that is not there any more, or never was', () => {
+    given(node).when(changeRole, { nodeId, role: 'admin' }).refused('not_found');
+    given(node, registered, removed).when(changeRole, { nodeId, role: 'admin' }).refused('node_removed');
   });
 });

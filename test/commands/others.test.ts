@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { alert, levelAt, observe } from '../../src/commands/alert.ts';
 import { bodyHash, commandId } from '../../src/commands/command-id.ts';
-import { admission, changeMode, federation, found } from '../../src/commands/governance.ts';
+import { changeMode, federation, found } from '../../src/commands/governance.ts';
 import { confirm, key, release, reservationMs, reserve } from '../../src/commands/key.ts';
 import { createToken, operatorToken } from '../../src/commands/operator-token.ts';
 import { rollUp, segment } from '../../src/commands/segment.ts';
@@ -25,12 +25,6 @@ describe('the federation', () => {
       .when(changeMode, { mode: 'invite' })
       .gives({ type: 'governance.mode-changed', data: { mode: 'invite', previous: 'open' } });
     given(federation, founded).when(changeMode, { mode: 'open' }).gives();
-  });
-
-  it('admits everyone only when open', () => {
-    expect(admission('open')).toBeUndefined();
-    expect(admission('approval')?.refused).toBe('approval_required');
-    expect(admission('invite')?.refused).toBe('invite_required');
   });
 });
 

@@ -12,6 +12,9 @@ import { codes } from '../../src/errors.ts';
 import { clientPackets, hubPackets } from '../../src/protocol.ts';
 
 interface Problems {
+  readonly examples: Record<string, { $ref: string }>;
+}
+interface Examples {
   readonly examples: Record<string, { value: { code: string; status: number } }>;
 }
 interface Operation {
@@ -26,7 +29,7 @@ beforeAll(async () => {
   generated = await generate();
 });
 
-it.each(['openapi.yaml', 'asyncapi.yaml'])('docs/%s is what `npm run docs` writes', (name) => {
+it.each(['openapi.yaml', 'asyncapi.yaml', 'roles.md'])('docs/%s is what `npm run docs` writes', (name) => {
   expect(readFileSync(join(import.meta.dirname, '../../docs', name), 'utf8')).toBe(generated[name]);
 });
 
@@ -56,12 +59,14 @@ describe('the OpenAPI description', () => {
 
   it('shows for every problem an example with the code and status it has', () => {
     let examples = 0;
+    const { components }: { components: Examples } = parse(generated['openapi.yaml']!);
     for (const [where, { responses }] of operations()) {
       expect(Object.keys(responses), where).toContain('500');
       for (const [status, { content }] of Object.entries(responses)) {
         const problems = content?.['application/problem+json'] as Problems | undefined; // written so by describe.ts
-        for (const [code, { value }] of Object.entries(problems?.examples ?? {})) {
-          expect(value, where).toMatchObject({ code, status: Number(status) });
+        for (const [code, { $ref }] of Object.entries(problems?.examples ?? {})) {
+          expect($ref, where).toBe(`#/components/examples/${code}`);
+          expect(components.examples[code]?.value, where).toMatchObject({ code, status: Number(status) });
           expect(codes, where).toHaveProperty(code);
           examples++;
         }

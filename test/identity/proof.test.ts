@@ -8,7 +8,7 @@ import { checkProof, type Proof } from '../../src/services/identity-auth/proof.t
 
 let now = Date.parse('2026-01-01T00:00:00Z');
 const kernel = createKernel({ logLevel: 'silent' }, { now: () => now });
-const nonces = createNonces(kernel, new Uint8Array(32).fill(1));
+const nonces = createNonces(kernel, () => [new Uint8Array(32).fill(1)]);
 const federationId = 'fed-1';
 const scope = { nodeId: 'alpha', purpose: 'register', federationId } as const;
 
@@ -25,8 +25,8 @@ describe('a nonce', () => {
 
   test('is good at another replica that has the same secret, and nowhere else', () => {
     const { nonce } = nonces.issue(scope);
-    expect(createNonces(kernel, new Uint8Array(32).fill(1)).check(nonce, scope)).toBeUndefined();
-    expect(createNonces(kernel, new Uint8Array(32).fill(2)).check(nonce, scope)?.refused).toBe('nonce_invalid');
+    expect(createNonces(kernel, () => [new Uint8Array(32).fill(1)]).check(nonce, scope)).toBeUndefined();
+    expect(createNonces(kernel, () => [new Uint8Array(32).fill(2)]).check(nonce, scope)?.refused).toBe('nonce_invalid');
   });
 
   test('is refused for another node, purpose or federation', () => {

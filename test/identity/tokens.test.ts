@@ -4,17 +4,14 @@ import { type JWTPayload, SignJWT } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { isRefusal } from '../../src/errors.ts';
 import { createKernel } from '../../src/kernel.ts';
-import { type KeyRecord, openKeyring } from '../../src/keyring.ts';
+import { openKeyring } from '../../src/keyring.ts';
 import { makeOperatorToken, parseOperatorToken, sameHash } from '../../src/operator-token.ts';
 import { createSessionTokens } from '../../src/services/identity-auth/session-token.ts';
+import { memoryKeyring } from './memory-keyring.ts';
 
 let now = Date.parse('2026-01-01T00:00:00.400Z');
 const kernel = createKernel({ logLevel: 'silent' }, { now: () => now });
-const inMemory = () => {
-  let kept: KeyRecord[] | undefined;
-  return { ensure: async (make: () => Promise<KeyRecord[]>) => (kept ??= await make()) };
-};
-const keyring = await openKeyring(inMemory(), kernel);
+const keyring = await openKeyring(memoryKeyring(), kernel);
 const tokens = createSessionTokens(kernel, keyring, 'fed-1');
 const session = { nodeId: 'alpha', sessionId: 's-1', epoch: 3 };
 
@@ -46,13 +43,17 @@ describe('a session token', () => {
     expect(await createSessionTokens(kernel, keyring, 'fed-2').verify(token)).toMatchObject({
       refused: 'unauthenticated',
     });
-    const others = createSessionTokens(kernel, await openKeyring(inMemory(), kernel), 'fed-1');
+    const others = createSessionTokens(kernel, await openKeyring(memoryKeyring(), kernel), 'fed-1');
     expect(await others.verify(token)).toMatchObject({ refused: 'unauthenticated' });
   });
 
   test('is refused when its key was taken out of the keyring, though it was verified before', async () => {
     const keys = new Map(keyring.verifyKeys());
-    const shrinking = createSessionTokens(kernel, { ...keyring, verifyKeys: () => keys }, 'fed-1');
+    const shrinking = createSessionTokens(
+      kernel,
+      { ...keyring, signingKey: () => keyring.signingKey(), reload: async () => {}, verifyKeys: () => keys },
+      'fed-1',
+    );
     const { token } = await shrinking.issue(session);
     expect(await shrinking.verify(token)).toMatchObject(session);
     keys.clear();

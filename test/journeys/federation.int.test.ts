@@ -27,8 +27,8 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'fedhub-journey-'));
     const replicas = setting === 'two replicas on PostgreSQL';
-    first = await startTestHub({ database: replicas ? 'postgres' : 'sqlite', env: pace });
-    second = replicas ? await startTestHub({ env: { ...pace, DATABASE_URL: first.databaseUrl! } }) : first;
+    first = await startTestHub({ database: replicas ? 'postgres' : 'sqlite', redis: replicas, env: pace });
+    second = replicas ? await startTestHub({ redis: true, env: { ...pace, DATABASE_URL: first.databaseUrl! } }) : first;
   });
 
   afterAll(async () => {

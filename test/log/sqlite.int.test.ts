@@ -7,26 +7,38 @@ import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EventLog } from '../../src/events/log.ts';
 import { openSqliteLog, type SqliteLogOptions } from '../../src/events/log-sqlite.ts';
+import { beginSqliteRestore } from '../../src/events/log-sqlite-restore.ts';
 import { fact, facts, kernel, readOn, stream, written } from './conformance/facts.ts';
 import { conformance } from './conformance.ts';
 
-conformance('the log on SQLite', async (options) => {
-  const folder = mkdtempSync(join(tmpdir(), 'fedhub-log-'));
-  const open = () => openSqliteLog({ folder, kernel, ...options });
-  let log = await open();
-  return {
-    log,
-    reopen: async () => {
-      await log.close();
-      log = await open();
-      return log;
-    },
-    close: async () => {
-      await log.close();
-      rmSync(folder, { recursive: true });
-    },
-  };
-});
+conformance(
+  'the log on SQLite',
+  async (options) => {
+    const folder = mkdtempSync(join(tmpdir(), 'fedhub-log-'));
+    const open = () => openSqliteLog({ folder, kernel, ...options });
+    let log = await open();
+    return {
+      log,
+      reopen: async () => {
+        await log.close();
+        log = await open();
+        return log;
+      },
+      close: async () => {
+        await log.close();
+        rmSync(folder, { recursive: true });
+      },
+    };
+  },
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'fedhub-log-'));
+    return {
+      begin: async (about) => beginSqliteRestore(folder, about),
+      open: () => openSqliteLog({ folder, kernel }),
+      remove: async () => rmSync(folder, { recursive: true }),
+    };
+  },
+);
 
 describe('the file of the log', () => {
   let folder: string;

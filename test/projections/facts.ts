@@ -12,6 +12,8 @@ export function streamOf(event: DomainEvent): string {
   if (type === 'heartbeat.rolled-up' || type === 'health.rolled-up') return `segment-${data.segment}`;
   if (type === 'log.segment-dropped') return `segment-${data.from}`;
   if (type === 'health.measured') return 'health-federation';
+  if (type === 'audit.reads-counted') return 'reads';
+  if (noun === 'audit') return 'audit';
   if (noun === 'federation' || noun === 'governance') return 'federation';
   if (noun === 'views') return 'views';
   if ('thumbprint' in data) return `key-${data.thumbprint}`;

@@ -57,10 +57,21 @@ const profile = fc.record(
 const measure = fc.constantFrom('cpu' as const, 'disk' as const);
 const level = fc.constantFrom('warning' as const, 'critical' as const);
 const mode = fc.constantFrom('open' as const, 'approval' as const, 'invite' as const);
+const role = fc.constantFrom('admin' as const, 'member' as const);
+const invite_id = fc.constantFrom('i1', 'i2');
 const session_id = fc.constantFrom('socket.1', 'socket.2', 'http.1', 'odd', '\0.x');
 const thumbprint = fc.constantFrom('k1', 'k2');
 const suspicion = { node_id, phi: fc.double({ min: 0, max: 20, noNaN: true }), silent_ms: count };
 const mean = fc.oneof(fc.constant(null), fc.nat({ max: 10_000 }));
+
+const entityProfile = fc.record(
+  {
+    display_name: oddText,
+    capabilities: fc.array(oddText, { maxLength: 3 }),
+    metadata: fc.dictionary(oddText, oddText),
+  },
+  { requiredKeys: [] },
+);
 
 const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> } = {
   'federation.founded': fc.record({ federation_id: oddText, mode }),
@@ -68,7 +79,7 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
   'node.registered': fc.record({
     node_id,
     public_key: oddText,
-    role: fc.constantFrom('admin' as const, 'member' as const),
+    role,
     profile,
   }),
   'node.updated': fc.record({ node_id, profile }),
@@ -111,6 +122,67 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
     cpu: mean,
     memory: mean,
   }),
+  'node.role-changed': fc.record({ node_id, role, previous: role }),
+  'node.key-rotated': fc.record({ node_id, public_key: oddText, previous: oddText }),
+  'key.retired': fc.record({ thumbprint, node_id, cause: fc.constantFrom('rotated' as const, 'revoked' as const) }),
+  'session.revoked': fc.record({ node_id, reason: oddText }),
+  'operator-token.revoked': fc.record({ prefix: oddText }),
+  'operator-token.used': fc.record({ prefix: oddText, address: oddText }),
+  'governance.announced': fc.record({
+    announcement_id: oddText,
+    message: oddText,
+    level: fc.constantFrom('info' as const, 'critical' as const),
+  }),
+  'join.requested': fc.record({ node_id, public_key: oddText, profile, address: oddText, expires_at: oddText }),
+  'join.repeated': fc.record({ node_id, address: oddText }),
+  'join.approved': fc.record({ node_id, public_key: oddText, role }),
+  'join.rejected': fc.record({ node_id, reason: oddText }),
+  'join.expired': fc.record({ node_id }),
+  'invite.created': fc.record(
+    { invite_id, hash: oddText, label: oddText, role, uses: count, node_id, public_key: oddText, expires_at: oddText },
+    { requiredKeys: ['invite_id', 'hash', 'label', 'role', 'uses', 'expires_at'] },
+  ),
+  'invite.claimed': fc.record({ invite_id, node_id, thumbprint, expires_at: oddText }),
+  'invite.used': fc.record({ invite_id, node_id }),
+  'invite.released': fc.record({ invite_id, node_id }),
+  'invite.revoked': fc.record({ invite_id }),
+  'ban.imposed': fc.record({ node_id, thumbprint: fc.oneof(fc.constant(null), thumbprint), reason: oddText }),
+  'ban.lifted': fc.record({ node_id }),
+  'admin.appointed': fc.record({ admin: oddText }),
+  'admin.dismissed': fc.record({ admin: oddText }),
+  'access.blocked': fc.record({ subject: node_id, reason: oddText }),
+  'access.unblocked': fc.record({ subject: node_id }),
+  'access.allowed': fc.record({ subject: node_id, note: oddText }, { requiredKeys: ['subject'] }),
+  'access.disallowed': fc.record({ subject: node_id }),
+  'entity.registered': fc.record({
+    entity_id: node_id,
+    kind: fc.constantFrom('ai' as const, 'bridge' as const),
+    node_id: fc.oneof(fc.constant(null), node_id),
+    profile: entityProfile,
+  }),
+  'entity.updated': fc.record({ entity_id: node_id, profile: entityProfile }),
+  'entity.seen': fc.record({ entity_id: node_id }),
+  'entity.unregistered': fc.record({
+    entity_id: node_id,
+    cause: fc.constantFrom('owner' as const, 'node_removed' as const),
+  }),
+  'limits.set': fc.record({ node_id, limits: fc.record({ requests: count, messages: count }, { requiredKeys: [] }) }),
+  'limits.warned': fc.record({ who: oddText, limit: fc.constant('requests' as const), used: percent, allowed: count }),
+  'audit.refused': fc.record({
+    actor: oddText,
+    address: oddText,
+    action: oddText,
+    target: oddText,
+    code: oddText,
+    count,
+    first_at: oddText,
+    last_at: oddText,
+  }),
+  'audit.read': fc.record({ actor: oddText, address: oddText, action: oddText, target: oddText }),
+  'audit.reads-counted': fc.record({ actor: oddText, minute: oddText, reads: count }),
+  'audit.trimmed': fc.record({ through: fc.nat({ max: 60 }) }),
+  'keyring.rotated': fc.record({ kid: oddText, active_at: oddText }),
+  'keyring.subject-erased': fc.record({ subject: oddText, keys: count }),
   'views.rebuild-requested': fc.record({ rebuild_id: fc.uuid() }),
   'views.rebuilt': fc.record({ rebuild_id: fc.uuid(), generation: count, events: count, digest: oddText }),
 };
@@ -167,6 +239,12 @@ export const history: fc.Arbitrary<Step[]> = fc.array(
 
 export const segmentSize = 8;
 
+const metas = [
+  { actor: 'hub', correlation: 'c', replica: 'r' },
+  { actor: 'node:\0\ud800', address: '2001:db8::1', correlation: 'é', causation: '', replica: 'r' },
+  { actor: 'x'.repeat(4_000), address: 'y'.repeat(4_000), correlation: '', traceparent: 't', replica: 'r' },
+];
+
 /** A log in memory, as far as projecting reads one, whose segments can be rolled up and dropped. */
 export class HistoryLog {
   #events: Recorded[] = [];
@@ -194,7 +272,7 @@ export class HistoryLog {
       version: 1,
       time: new Date(this.#time).toISOString(),
       data: text,
-      meta: '{}',
+      meta: JSON.stringify(metas[this.#head % metas.length]),
     });
   }
 
@@ -226,7 +304,7 @@ function rollUp(readings: readonly Recorded[], segment: number): DomainEvent[] {
     const data = JSON.parse(text);
     const hour = hourOf(time);
     if (type === 'health.measured') health.set(hour, foldHealth(health.get(hour), data, segment, hour));
-    else
+    else if (type === 'heartbeat.received')
       beats.set(
         `${data.node_id}/${hour}`,
         foldHeartbeat(beats.get(`${data.node_id}/${hour}`), { position, time, data }, segment),

@@ -122,7 +122,8 @@ export async function call(
   });
   const text = await response.text();
   const type = response.headers.get('content-type') ?? '';
-  const json = text !== '' && /json/.test(type) ? (JSON.parse(text) as Response['body']) : ({} as Response['body']);
+  const json =
+    text !== '' && /[/+]json\b/.test(type) ? (JSON.parse(text) as Response['body']) : ({} as Response['body']);
   return { status: response.status, type, body: json };
 }
 

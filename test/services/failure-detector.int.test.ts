@@ -11,7 +11,7 @@ import type { EventLog } from '../../src/events/log.ts';
 import type { Hub } from '../../src/hub.ts';
 import { createKernel } from '../../src/kernel.ts';
 import { soleLeases } from '../../src/lease.ts';
-import type { LiveView } from '../../src/projections/live.ts';
+import type { LiveViews } from '../../src/projections/live.ts';
 import { type NodeRow, nodes } from '../../src/projections/nodes.ts';
 import type { Views } from '../../src/projections/views.ts';
 import { FailureDetector } from '../../src/services/node-registry/failure-detector.ts';
@@ -24,7 +24,7 @@ let folder: string;
 let log: EventLog;
 let views: Views;
 let executor: Executor;
-let live: LiveView<NodeRow>;
+let live: LiveViews<{ nodes: NodeRow }>;
 let detector: FailureDetector;
 let elapsed: number;
 let looks: (() => void)[];
@@ -36,7 +36,7 @@ beforeEach(async () => {
   log = await openLog(url, real);
   views = await openViews({ url, logUrl: url, log, kernel: real, logLevel: 'silent' });
   executor = await Executor.start(log, real);
-  live = await views.live(nodes, log);
+  live = await views.live({ nodes }, log);
   elapsed = 0;
   looks = [];
   readable = true;
@@ -56,7 +56,7 @@ beforeEach(async () => {
     },
   };
   // The parts of a hub that the detector uses.
-  const hub = { kernel, config, log, executor, live: { nodes: live }, readiness } as unknown as Hub;
+  const hub = { kernel, config, log, executor, live: live.maps, readiness } as unknown as Hub;
   detector = new FailureDetector(hub, soleLeases(1).acquire('node-registry'), await log.head());
 });
 
@@ -70,9 +70,14 @@ afterEach(async () => {
 });
 
 async function enlist(nodeId: string): Promise<void> {
-  const asked = { nodeId, publicKey: 'A'.repeat(43), profile: {}, mode: 'open' } as const;
+  const asked = {
+    nodeId,
+    publicKey: 'A'.repeat(43),
+    profile: {},
+    grant: { role: 'member', admission: { by: 'open' } },
+  } as const;
   await executor.execute(nodeStream(nodeId), node, register, asked, about);
-  await expect.poll(() => live.get(nodeId)).toBeDefined();
+  await expect.poll(() => live.maps.nodes.get(nodeId)).toBeDefined();
 }
 
 async function beat(nodeId: string): Promise<void> {
@@ -98,7 +103,7 @@ async function steady(nodeId: string, beats: number): Promise<void> {
   }
 }
 
-const status = (nodeId: string) => live.get(nodeId)?.status;
+const status = (nodeId: string) => live.maps.nodes.get(nodeId)?.status;
 const story = async (nodeId: string) => (await log.readStream(nodeStream(nodeId), 0, 100)).map(({ type }) => type);
 
 describe('the failure detector', () => {

@@ -44,7 +44,13 @@ afterEach(async () => {
 async function live(nodeIds: string[], beats: number): Promise<void> {
   for (const nodeId of nodeIds) {
     const publicKey = nodeId.padEnd(43, 'A');
-    await executor.execute(nodeStream(nodeId), node, register, { nodeId, publicKey, profile: {}, mode: 'open' }, about);
+    await executor.execute(
+      nodeStream(nodeId),
+      node,
+      register,
+      { nodeId, publicKey, profile: {}, grant: { role: 'member', admission: { by: 'open' } } },
+      about,
+    );
   }
   for (let beat = 0; beat < beats; beat++) {
     now += 15 * 60_000;

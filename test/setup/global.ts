@@ -1,23 +1,32 @@
-/** Before all tests: the hub is built, and a real PostgreSQL is there. After them, nothing of it is left. */
+/** Before all tests: the hub is built, and a real PostgreSQL and a real Redis are there. After them, nothing of it is left. */
 import { execFile } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { startPostgres } from './postgres-server.ts';
+import { startRedis } from './redis.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
     /** A database of a real server on which databases may be created. */
     postgresUrl: string;
+    /** A Redis that hubs of many federations share: their keys carry the federation's id. */
+    redisUrl: string;
   }
 }
 
-/** Uses the server that `DATABASE_URL` names, or starts one of its own. Throws when there is none: no test is skipped. */
+/** Uses the servers that `DATABASE_URL` and `REDIS_URL` name, or starts its own. Throws when there is none: no test is skipped. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const [server] = await Promise.all([postgres(), build()]);
-  project.provide('postgresUrl', server.url);
-  return server.remove;
+  const [database, redisServer] = await Promise.all([postgres(), redis(), build()]);
+  project.provide('postgresUrl', database.url);
+  project.provide('redisUrl', redisServer.url);
+  return async () => void (await Promise.all([database.remove(), redisServer.remove()]));
+}
+
+async function redis(): Promise<{ url: string; remove(): Promise<void> }> {
+  const given = process.env.REDIS_URL;
+  return given ? { url: given, remove: async () => {} } : startRedis();
 }
 
 async function postgres(): Promise<{ url: string; remove(): Promise<void> }> {
@@ -33,8 +42,12 @@ async function postgres(): Promise<{ url: string; remove(): Promise<void> }> {
   return { url: given, remove: async () => {} };
 }
 
-/** Tests start the built program. Types are checked elsewhere: here a type error is said, and what was emitted is used. */
+/**
+ * Tests start the built program: it is built here, unless FEDHUB_PROGRAM names one that is there already. Types are checked
+ * elsewhere: here a type error is said, and what was emitted is used.
+ */
 async function build(): Promise<void> {
+  if (process.env.FEDHUB_PROGRAM) return;
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
   try {
     await promisify(execFile)(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {

@@ -1,15 +1,19 @@
-/** A real hub for tests: the built program as a child process, on a free port, with a folder (and a database) of its own. */
+/** A real hub for tests: the built program (or the one that FEDHUB_PROGRAM names) as a child process, on a free port, with a folder (and a database) of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { inject } from 'vitest';
+import { noLimits } from './no-limits.ts';
 import { freshDatabase } from './postgres.ts';
 
 export interface TestHubOptions {
   /** Where log and views are; `sqlite` unless said. */
   readonly database?: 'sqlite' | 'postgres';
+  /** Counts limits in the Redis of the set-up; replicas of one federation share them there. */
+  readonly redis?: boolean;
   /** Settings besides those that this gives; they win. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -34,7 +38,7 @@ export interface TestHub {
   kill(): Promise<void>;
 }
 
-const program = path.resolve(import.meta.dirname, '../../dist/cli/fedhub.js');
+const program = process.env.FEDHUB_PROGRAM ?? path.resolve(import.meta.dirname, '../../dist/cli/fedhub.js');
 const longestStartMs = 30_000;
 const rememberedLength = 1_000_000;
 
@@ -45,7 +49,14 @@ export async function startTestHub(options: TestHubOptions = {}): Promise<TestHu
   const child = spawn(process.execPath, [program, 'serve', '--json'], {
     cwd: folder,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH, PORT: '0', ...(database && { DATABASE_URL: database.url }), ...options.env },
+    env: {
+      PATH: process.env.PATH,
+      PORT: '0',
+      ...noLimits, // all of a test comes from one address, within seconds
+      ...(database && { DATABASE_URL: database.url }),
+      ...(options.redis && { REDIS_URL: inject('redisUrl') }),
+      ...options.env,
+    },
   });
   const said = { text: '' };
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

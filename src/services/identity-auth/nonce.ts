@@ -28,9 +28,9 @@ export interface Nonces {
 const headLength = 22; // expiry in milliseconds, 6 bytes, and 16 of chance
 const macLength = 32;
 
-/** @param secret shared by all replicas, 32 bytes: a nonce of one is good at another. */
-export function createNonces(kernel: Kernel, secret: Uint8Array): Nonces {
-  const macOf = (head: Uint8Array, { nodeId, purpose, federationId }: NonceScope) =>
+/** @param secrets shared by all replicas, 32 bytes each: a nonce of one is good at another. The first makes them, all check them. */
+export function createNonces(kernel: Kernel, secrets: () => readonly Uint8Array[]): Nonces {
+  const macOf = (secret: Uint8Array, head: Uint8Array, { nodeId, purpose, federationId }: NonceScope) =>
     createHmac('sha256', secret)
       .update(head) // of fixed length, so that it cannot run over into the text
       .update(['federation-hub nonce v1', purpose, federationId, nodeId].join('\n'))
@@ -41,12 +41,13 @@ export function createNonces(kernel: Kernel, secret: Uint8Array): Nonces {
       const head = Buffer.alloc(headLength);
       head.writeUIntBE(expiresAtMs, 0, 6);
       head.set(kernel.secretBytes(16), 6);
-      return { nonce: Buffer.concat([head, macOf(head, scope)]).toString('base64url'), expiresAtMs };
+      return { nonce: Buffer.concat([head, macOf(secrets()[0]!, head, scope)]).toString('base64url'), expiresAtMs };
     },
     check(nonce, scope) {
       const bytes = bytesOfBase64url(nonce, headLength + macLength);
       const head = Buffer.from(bytes?.subarray(0, headLength) ?? []);
-      if (!bytes || !timingSafeEqual(bytes.subarray(headLength), macOf(head, scope))) {
+      const made = (secret: Uint8Array) => timingSafeEqual(bytes!.subarray(headLength), macOf(secret, head, scope));
+      if (!bytes || !secrets().some(made)) {
         return refuse('nonce_invalid', 'The nonce was not issued here for this node and purpose');
       }
       if (head.readUIntBE(0, 6) <= kernel.now())

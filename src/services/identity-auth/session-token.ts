@@ -57,8 +57,9 @@ export function createSessionTokens(kernel: Kernel, keyring: Keyring, federation
   const read = async (token: string): Promise<{ claims: SessionClaims; kid: string } | Refusal> => {
     try {
       let kid = '';
-      const keyFor = (header: { kid?: string }) => {
+      const keyFor = async (header: { kid?: string }) => {
         kid = header.kid ?? '';
+        if (!keyring.verifyKeys().has(kid)) await keyring.reload(); // another replica may have rotated just now
         const key = keyring.verifyKeys().get(kid);
         if (!key) throw new errors.JWKSNoMatchingKey();
         return key;

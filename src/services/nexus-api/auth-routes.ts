@@ -1,8 +1,7 @@
-/** Proving a key over HTTP: challenge, registration, session and renewal; the keys that sign session tokens. */
+/** Proving a key over HTTP: challenge, registration, session and renewal. */
 import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { type Code, isRefusal } from '../../errors.ts';
-import type { Hub } from '../../hub.ts';
 import { clientPackets } from '../../protocol.ts';
 import type { IdentityAuth } from '../identity-auth.ts';
 import { responses } from './describe.ts';
@@ -14,7 +13,6 @@ const { packet: Register, ack: RegisterAck } = clientPackets['federation:registe
 const Challenged = Type.Omit(ChallengeAck, ['ok']);
 const Registered = Type.Omit(RegisterAck, ['ok']);
 const Renewed = Type.Object({ token: Type.String(), expires_at: Type.String() });
-const Jwks = Type.Object({ keys: Type.Array(Type.Record(Type.String(), Type.String())) });
 
 /** What may be wrong with a proof of a key. */
 const proofProblems: readonly Code[] = [
@@ -24,10 +22,11 @@ const proofProblems: readonly Code[] = [
   'nonce_expired',
   'nonce_used',
   'signature_invalid',
+  'key_revoked',
   'conflict',
 ];
 
-export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAuth): void {
+export function authRoutes(api: FastifyInstance, identity: IdentityAuth): void {
   api.post<{ Body: Static<typeof Challenge> }>(
     '/auth/challenge',
     {
@@ -78,7 +77,7 @@ export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAut
   api.post(
     '/auth/renew',
     {
-      config: { access: 'member' },
+      config: { access: 'node' },
       schema: {
         operationId: 'renewSession',
         summary: 'A new token for the session of the one shown',
@@ -91,19 +90,5 @@ export function authRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAut
       const renewed = isRefusal(claims) ? claims : await identity.renew(claims);
       return isRefusal(renewed) ? sendProblem(reply, request, renewed) : reply.send(renewed);
     },
-  );
-
-  api.get(
-    '/auth/jwks',
-    {
-      config: { access: 'anyone' },
-      schema: {
-        operationId: 'readSessionKeys',
-        summary: 'Public keys of session tokens (RFC 7517)',
-        tags: ['auth'],
-        response: responses(200, Jwks),
-      },
-    },
-    async (_request, reply) => reply.send(hub.keyring.jwks()),
   );
 }

@@ -43,9 +43,10 @@ export function describeProblems(route: RouteOptions): void {
 function impliedProblems({ config, schema, method }: RouteOptions): Code[] {
   const implied: Code[] = ['internal_error'];
   if (config?.access !== 'anyone') {
-    implied.push('unauthenticated', 'token_expired', 'session_superseded', 'guard_unavailable');
+    implied.push('unauthenticated', 'token_expired', 'session_superseded', 'forbidden', 'banned', 'access_blocked');
+    implied.push('signature_invalid', 'signature_expired', 'nonce_used', 'digest_mismatch');
   }
-  if (config?.access === 'admin') implied.push('forbidden');
+  if (!config?.unlimited) implied.push('rate_limited', 'guard_unavailable');
   if (schema?.params || schema?.querystring || schema?.headers || schema?.body) implied.push('invalid_input');
   if (schema?.body) implied.push('payload_too_large', 'unsupported_media_type');
   if (schema?.headers) implied.push('idempotency_mismatch'); // `writeHeaders`
@@ -60,7 +61,10 @@ function addProblem(all: Record<number, object>, code: Code): void {
   if (known && !isProblem(known)) return; // the route answers this status in words of its own
   const examples = known?.content['application/problem+json'].examples ?? {};
   const description = known && !(code in examples) ? `${known.description}; ${title}` : (known?.description ?? title);
-  const media = { schema: { $ref: 'Problem#' }, examples: { ...examples, [code]: example(code) } };
+  const media = {
+    schema: { $ref: 'Problem#' },
+    examples: { ...examples, [code]: { $ref: `#/components/examples/${code}` } },
+  };
   all[status] = { description, content: { 'application/problem+json': media } } satisfies ProblemResponse;
 }
 
@@ -68,12 +72,13 @@ function isProblem(response: object): response is ProblemResponse {
   return 'content' in response;
 }
 
-function example(code: Code): { value: object } {
-  const { status, title } = codes[code];
-  return {
-    value: { type: 'about:blank', title, status, code, instance: 'urn:uuid:0192f3a4-5b6c-7d8e-9f00-112233445566' },
-  };
-}
+/** An example of each problem, for the `components` of the description. */
+export const problemExamples: Readonly<Record<string, { value: object }>> = Object.fromEntries(
+  Object.entries(codes).map(([code, { status, title }]) => [
+    code,
+    { value: { type: 'about:blank', title, status, code, instance: 'urn:uuid:0192f3a4-5b6c-7d8e-9f00-112233445566' } },
+  ]),
+);
 
 function describeAnswer(status: number, body: TSchema): string {
   const { description } = body as { description?: string };

@@ -24,6 +24,7 @@ const Status = Type.Object({
   mode: GovernanceMode,
   version: Type.String(),
   nodes: Type.Object({ online: Type.Integer(), total: Type.Integer() }),
+  entities: Type.Integer(),
   services: Type.Array(ServiceState),
   degraded: Type.Boolean({ description: 'A service of this replica is not running' }),
   uptime_seconds: Type.Integer(),
@@ -101,6 +102,7 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
         mode: hub.live.federation.get('federation')?.mode ?? 'invite',
         version: hub.version,
         nodes: { online: nodes.online, total: nodes.total },
+        entities: hub.live.entities.size,
         services,
         degraded: services.some(({ state }) => state !== 'running'),
         uptime_seconds: Math.floor((hub.kernel.now() - hub.startedAt) / 1000),
@@ -114,7 +116,7 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
   api.get(
     '/health',
     {
-      config: { access: 'anyone' },
+      config: { access: 'anyone', unlimited: true },
       schema: {
         operationId: 'readLiveness',
         summary: 'This process lives',
@@ -128,7 +130,7 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
   api.get(
     '/ready',
     {
-      config: { access: 'anyone' },
+      config: { access: 'anyone', unlimited: true },
       schema: {
         operationId: 'readReadiness',
         summary: 'This replica may be sent work: 503 while starting, draining, cut off or lagging',
@@ -162,7 +164,7 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
   api.get<{ Querystring: Static<typeof AlertQuery> }>(
     '/hub/alerts',
     {
-      config: { access: 'member' },
+      config: { access: 'read' },
       schema: {
         operationId: 'listAlerts',
         summary: 'Measures beyond their thresholds, the newest first',
@@ -182,7 +184,7 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
   api.get<{ Querystring: Static<typeof HistoryQuery> }>(
     '/hub/health/history',
     {
-      config: { access: 'member' },
+      config: { access: 'read' },
       schema: {
         operationId: 'listHealthHours',
         summary: 'The health of the federation by the hour, oldest first',

@@ -1,8 +1,9 @@
 /**
  * The frame of the HTTP door: who asks, may they, is the shape right; every refusal a problem document (RFC 9457).
  *
- * A route says `access` in its config: `anyone`, `member` (a node or an operator), or `admin`. A route without it does not
- * start. The door's server is the hub's own: Fastify only handles requests.
+ * A route says in its config who may use it: `access`, a right or one of the words of rights.ts; with `itself`, the node that
+ * the path names may as well. A route without it does not start. The door's server is the hub's own: Fastify only handles
+ * requests.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { STATUS_CODES } from 'node:http';
@@ -12,26 +13,38 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { Convert } from 'typebox/value';
 import { bodyHash, commandId } from '../../commands/command-id.ts';
 import type { About, Executed } from '../../commands/execute.ts';
-import { actorOf, anonymous, type Identity } from '../../doors.ts';
+import { type Asked, actorOf, anonymous, type Credentials, type Doors, type Identity } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
+import { type Access, mayUse } from '../../rights.ts';
 import { allowedMethods } from './allowed-methods.ts';
-import { describeProblems, Problem } from './describe.ts';
+import { checkedBody, hasBody } from './content-digest.ts';
+import { describeProblems, Problem, problemExamples } from './describe.ts';
 import { docsPage } from './docs-page.ts';
-
-export type Access = 'anyone' | 'member' | 'admin';
+import { rateLimited, writeLimits } from './limit-headers.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access;
+    /** The node named by `:id` or `:node` may as well, whatever its role. */
+    itself?: true;
+    /** The audit log tells of each use, before the answer leaves. */
+    sensitive?: true;
+    /** Probes of the infrastructure, which no limit may silence. */
+    unlimited?: true;
   }
   interface FastifyRequest {
     identity: Identity;
   }
+  interface FastifyReply {
+    /** Set by `sendProblem`. */
+    refusedWith?: Code;
+  }
 }
 
 const bodyLimit = 256 * 1024;
+export const prefix = '/api/federation';
 
 const documentation = {
   openapi: '3.1.0',
@@ -42,6 +55,7 @@ const documentation = {
       'Errors are problem documents (RFC 9457) with a stable `code`. Writes take `Idempotency-Key` and answer `position`; reads take `min_position`.',
   },
   components: {
+    examples: problemExamples,
     securitySchemes: {
       bearer: {
         type: 'http',
@@ -80,10 +94,21 @@ export async function createHttp(
     return sendProblem(reply.header('allow', methods.join(', ')), request, refuse('method_not_allowed', detail));
   });
   app.decorateRequest('identity'); // the hook below sets it before any handler sees it
+  app.decorateReply('refusedWith');
   app.addHook('onRequest', async (request, reply) => {
-    const refused = await admit(hub, request);
+    const refused = await admit(hub, request, reply);
     if (refused) return sendProblem(reply, request, refused);
   });
+  app.addHook('preParsing', async (request, _reply, payload) => {
+    const { identity, headers } = request;
+    if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return payload;
+    return checkedBody(payload, headers['content-digest'], (refused) => new InvalidInput(refused, 'body'));
+  });
+  app.addHook('preHandler', async (request, reply) => {
+    const refused = await tellSensitive(hub, request);
+    if (refused) return sendProblem(reply, request, refused);
+  });
+  app.addHook('onResponse', async (request, reply) => settle(hub, request, reply));
   app.addSchema(Problem);
   await app.register(swagger, {
     openapi: { ...documentation, ...(hub.config.publicUrl && { servers: [{ url: hub.config.publicUrl }] }) },
@@ -99,51 +124,113 @@ export function requireAccess(api: FastifyInstance): void {
   api.addHook('onRoute', (route) => {
     if (!route.config?.access) throw new TypeError(`${route.url} does not say who may use it`);
     describeProblems(route);
-    if (route.config.access !== 'anyone') route.schema = { ...route.schema, security: [{ bearer: [] }] };
+    const { access, itself } = route.config;
+    const described = { ...route.schema, 'x-access': itself ? [access, 'itself'] : [access] };
+    route.schema = access === 'anyone' ? described : { ...described, security: [{ bearer: [] }] };
   });
 }
 
-/** Knows who asks, and refuses who may not. Fails closed: without the identity guard only `anyone` gets in. */
-async function admit(hub: Hub, request: FastifyRequest): Promise<Refusal | undefined> {
+/**
+ * Everything that is asked of a request before its body is read: is this replica fit for it, who is it, is there allowance
+ * left, is it banned or blocked, may it. Fails closed: without a guard only what anyone may use is open, and that is metered.
+ */
+async function admit({ doors, readiness }: Hub, request: FastifyRequest, reply: FastifyReply) {
   request.identity = anonymous;
-  const access = request.routeOptions.config.access ?? 'anyone'; // the documentation, and unknown paths
+  const { access = 'anyone', itself, unlimited } = request.routeOptions.config; // without: the documentation, and unknown paths
   const changes = request.method !== 'GET' && request.method !== 'HEAD';
-  const notReady = changes ? hub.readiness.refusal() : undefined;
+  const notReady = changes ? readiness.refusal() : undefined;
   if (notReady) return notReady;
-  if (access === 'anyone') return undefined;
-  const guard = hub.doors.identity.get();
+  if (unlimited) return undefined;
+  const known = access === 'anyone' ? anonymous : await identify(doors, request);
+  if (!isRefusal(known)) request.identity = known;
+  const exceeded = await meter(doors, request, reply);
+  if (exceeded) return exceeded;
+  if (isRefusal(known)) return known;
+  if (known.kind !== 'anonymous') {
+    const refused = doors.judge(known);
+    if (refused) return refused;
+  }
+  const named = namedBy(request);
+  const allowed = mayUse(known, access, named) || (itself === true && mayUse(known, 'itself', named));
+  return allowed ? undefined : forbid(known);
+}
+
+async function identify(doors: Doors, request: FastifyRequest): Promise<Identity | Refusal> {
+  const guard = doors.identity.get();
+  return isRefusal(guard) ? guard : guard(request.raw as Credentials, request.ip); // a request that came has method and URL
+}
+
+/** Takes the request from the allowance of whoever asks, and says in the headers what is left. */
+async function meter(doors: Doors, request: FastifyRequest, reply: FastifyReply): Promise<Refusal | undefined> {
+  const guard = doors.limits.get();
   if (isRefusal(guard)) return guard;
-  const identity = await guard(request.headers.authorization);
-  if (isRefusal(identity)) return identity;
-  request.identity = identity;
-  return allowed(identity, access) ? undefined : forbid(identity);
+  const bytes = Number(request.headers['content-length'] ?? 0) || 0;
+  const { allowances, short } = await guard.enter(request.identity, request.ip, 'requests', bytes);
+  writeLimits(reply, allowances);
+  return short && rateLimited(short);
 }
 
-function allowed(identity: Identity, access: Access): boolean {
-  if (identity.kind === 'anonymous') return false;
-  return access === 'member' || isAdmin(identity);
+/** Sensitive reads are in the log before they are answered; a door that cannot tell of them stays shut. */
+async function tellSensitive({ doors }: Hub, request: FastifyRequest): Promise<Refusal | undefined> {
+  if (!request.routeOptions.config.sensitive) return undefined;
+  const audit = doors.audit.get();
+  if (isRefusal(audit)) return audit;
+  await audit.sensitive(askedBy(request));
+  return undefined;
 }
 
-/** An operator with the scope `admin`, or a node with the role. */
-export function isAdmin(identity: Identity): boolean {
-  if (identity.kind === 'operator') return identity.scopes.includes('admin');
-  return identity.kind === 'node' && identity.role === 'admin';
+/** After the answer: what went over the wire, and what the audit log should know. */
+function settle({ doors }: Hub, request: FastifyRequest, reply: FastifyReply): void {
+  if (request.routeOptions.config.unlimited) return;
+  const limits = doors.limits.get();
+  const bytes = Number(reply.getHeader('content-length') ?? 0) || 0;
+  if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.ip, bytes);
+  const { refusedWith } = reply;
+  if (refusedWith && isTold(refusedWith)) doors.tellRefused(askedBy(request), refusedWith);
+  const audit = doors.audit.get();
+  if (request.method === 'GET' && !isRefusal(audit) && reply.statusCode < 400) audit.read(request.identity);
 }
 
-export function forbid(identity: Identity): Refusal {
+/** Refusals for want of room or of a database say nothing of who asked. */
+function isTold(code: Code): boolean {
+  return codes[code].status < 500 || code === 'guard_unavailable';
+}
+
+/** A request as the audit log tells of it. What was asked at a path that is not there is not repeated: it is a stranger's text. */
+function askedBy(request: FastifyRequest): Asked {
+  const { url } = request.routeOptions;
+  const action =
+    url === undefined ? `${request.method} (no such path)` : `${request.method} ${url.replace(prefix, '')}`;
+  return { identity: request.identity, address: request.ip, action, target: namedBy(request) ?? '' };
+}
+
+/** What the path names. */
+function namedBy(request: FastifyRequest): string | undefined {
+  // As the router read them, not checked yet; in a handler, numbers are numbers by now.
+  const { id, node, position, subject } = request.params as Partial<Record<string, string>> & { position?: unknown };
+  return id ?? node ?? (position === undefined ? subject?.replace(/^node:/, '') : String(position));
+}
+
+function forbid(identity: Identity): Refusal {
   return identity.kind === 'anonymous'
     ? refuse('unauthenticated', 'this needs a session token or an operator token')
     : refuse('forbidden', 'this identity may not do this');
 }
 
-/** What the executor needs to know of a request: who asks, and under which idempotency key. */
+/**
+ * What the executor needs to know of a request: who asks, and under which idempotency key. A request that was signed is known by
+ * the nonce of its signature, so that a replay at another replica does nothing twice.
+ */
 export function aboutOf(request: FastifyRequest, once = false): About {
-  const actor = actorOf(request.identity);
-  const key = request.headers['idempotency-key'];
+  const { identity } = request;
+  const actor = actorOf(identity);
+  const nonce = identity.kind === 'node' ? identity.signedWith : undefined;
+  const key = request.headers['idempotency-key'] ?? (nonce && `signed:${nonce}`);
   const traceparent = request.headers.traceparent;
   const route = `${request.method} ${request.routeOptions.url}`;
   return {
     actor,
+    address: request.ip,
     correlation: request.id,
     ...(typeof traceparent === 'string' &&
       /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent) && { traceparent }),
@@ -195,6 +282,7 @@ export function sendExecuted<R>(
 /** Sends a refusal as a problem document. */
 export function sendProblem(reply: FastifyReply, request: FastifyRequest, refused: Refusal): FastifyReply {
   const { status, title } = codes[refused.refused];
+  reply.refusedWith = refused.refused;
   if (status === 401) reply.header('www-authenticate', 'Bearer');
   if (status === 503) reply.header('retry-after', '1');
   return reply

@@ -1,8 +1,8 @@
 /** /nodes: the directory, and nodes that live by HTTP alone. */
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { Compile } from 'typebox/compile';
-import { type Refusal, refuse } from '../../errors.ts';
+import { refuse } from '../../errors.ts';
 import { Reading } from '../../events/heartbeat.ts';
 import { NodeId, NodeProfile, NodeRole, PublicKey } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
@@ -10,7 +10,7 @@ import { findNodes, type NodeRow } from '../../projections/nodes.ts';
 import { closed } from '../../protocol.ts';
 import type { NodeRegistry } from '../node-registry.ts';
 import { responses } from './describe.ts';
-import { aboutOf, forbid, freshness, isAdmin, ReadQuery, sendExecuted, sendProblem, writeHeaders } from './http.ts';
+import { aboutOf, freshness, ReadQuery, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 
 const Status = Type.Union([Type.Literal('online'), Type.Literal('suspect'), Type.Literal('offline')]);
 
@@ -58,7 +58,7 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
   api.get<{ Querystring: Static<typeof List> }>(
     '/nodes',
     {
-      config: { access: 'member' },
+      config: { access: 'read' },
       schema: {
         operationId: 'listNodes',
         summary: 'The directory of nodes',
@@ -91,7 +91,7 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
   api.get<{ Params: Static<typeof Params>; Querystring: Static<typeof ReadQuery> }>(
     '/nodes/:id',
     {
-      config: { access: 'member' },
+      config: { access: 'read' },
       schema: {
         operationId: 'readNode',
         summary: 'One node',
@@ -114,7 +114,7 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
   api.post<{ Params: Static<typeof Params>; Body: Static<typeof Reading> }>(
     '/nodes/:id/heartbeat',
     {
-      config: { access: 'member' },
+      config: { access: 'itself' },
       schema: {
         operationId: 'sendHeartbeat',
         summary: 'A heartbeat of a node that lives by HTTP',
@@ -127,8 +127,6 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     },
     async (request, reply) => {
       const { id } = request.params;
-      const refused = onlyItself(request, id);
-      if (refused) return sendProblem(reply, request, refused);
       return sendExecuted(reply, request, await registry.heartbeat(id, request.body, aboutOf(request)), () => ({}));
     },
   );
@@ -136,7 +134,7 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
   api.patch<{ Params: Static<typeof Params>; Body: Static<typeof NodeProfile> }>(
     '/nodes/:id',
     {
-      config: { access: 'member' },
+      config: { access: 'govern', itself: true },
       schema: {
         operationId: 'updateNode',
         summary: 'Changes the named parts of a profile: by the node itself or an admin',
@@ -156,8 +154,6 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     },
     async (request, reply) => {
       const { id } = request.params;
-      const refused = itselfOrAdmin(request, id);
-      if (refused) return sendProblem(reply, request, refused);
       return sendExecuted(reply, request, await registry.update(id, request.body, aboutOf(request)), (profile) => ({
         profile,
       }));
@@ -167,20 +163,18 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
   api.delete<{ Params: Static<typeof Params> }>(
     '/nodes/:id',
     {
-      config: { access: 'member' },
+      config: { access: 'govern', itself: true },
       schema: {
         operationId: 'removeNode',
         summary: 'Ends a membership: by the node itself or an admin',
         tags: ['nodes'],
         params: Params,
         headers: writeHeaders,
-        response: responses(200, Position, 'forbidden', 'not_found', 'node_removed', 'conflict'),
+        response: responses(200, Position, 'forbidden', 'not_found', 'node_removed', 'last_admin', 'conflict'),
       },
     },
     async (request, reply) => {
       const { id } = request.params;
-      const refused = itselfOrAdmin(request, id);
-      if (refused) return sendProblem(reply, request, refused);
       const cause = request.identity.kind === 'node' && request.identity.nodeId === id ? 'itself' : 'operator';
       return sendExecuted(reply, request, await registry.remove(id, cause, aboutOf(request)), () => ({}));
     },
@@ -198,12 +192,4 @@ function cursorOf(id: string): string {
 function nodeIdOf(cursor: string): string | undefined {
   const id = Buffer.from(cursor, 'base64url').toString();
   return nodeIds.Check(id) && cursorOf(id) === cursor ? id : undefined;
-}
-
-function onlyItself({ identity }: FastifyRequest, nodeId: string): Refusal | undefined {
-  return identity.kind === 'node' && identity.nodeId === nodeId ? undefined : forbid(identity);
-}
-
-function itselfOrAdmin(request: FastifyRequest, nodeId: string): Refusal | undefined {
-  return isAdmin(request.identity) ? undefined : onlyItself(request, nodeId);
 }

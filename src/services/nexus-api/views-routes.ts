@@ -34,7 +34,7 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
   api.get(
     '/views',
     {
-      config: { access: 'admin' },
+      config: { access: 'operate' },
       schema: {
         operationId: 'readViews',
         summary: 'How far the views are, and a rebuild under way',
@@ -57,7 +57,7 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
   api.post(
     '/views/rebuild',
     {
-      config: { access: 'admin' },
+      config: { access: 'operate' },
       schema: {
         operationId: 'rebuildViews',
         summary: 'Rebuilds all views from the log beside those that serve',
@@ -80,7 +80,7 @@ export function viewsRoutes(api: FastifyInstance, hub: Hub): void {
   api.get<{ Querystring: Static<typeof LimitQuery> }>(
     '/views/dead-letters',
     {
-      config: { access: 'admin' },
+      config: { access: 'operate' },
       schema: {
         operationId: 'listDeadLetters',
         summary: 'Events that a view could not take, and those of their streams after them',

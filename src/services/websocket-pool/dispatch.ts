@@ -1,20 +1,24 @@
 /** What every packet of a client goes through: is the name known, the shape right, the sender allowed; then its handler; then the acknowledgement. */
+import type { Identity, Passage } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
 import { type Ack, type ClientPacket, type ClientPacketName, clientPackets } from '../../protocol.ts';
+import { mayUse } from '../../rights.ts';
+import type { Client, PoolClient } from './client.ts';
 import { limits } from './limits.ts';
-import type { Client, PoolClient } from './pool.ts';
 
 export type PacketHandler<N extends ClientPacketName> = (
   client: Client,
   packet: ClientPacket<N>,
 ) => Promise<Omit<Ack<N>, 'ok'> | Refusal>;
 
-export type Handlers = Map<string, { who: 'anyone' | 'node'; handler: PacketHandler<ClientPacketName> }>;
+export type Handlers = Map<string, PacketHandler<ClientPacketName>>;
 type Answer = (answer: object) => void;
 
-const checks = new Map(Object.entries(clientPackets).map(([name, { packet }]) => [name, checker(packet)]));
+const packetTypes = new Map(
+  Object.entries(clientPackets).map(([name, { who, packet }]) => [name, { who, check: checker(packet) }]),
+);
 
 /**
  * Gives the function that takes each packet of each client: what came, the name first, an acknowledgement last. It never
@@ -26,42 +30,71 @@ export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, c
     const last = came.at(-1);
     const acknowledged = typeof last === 'function';
     const answer: Answer = acknowledged ? (last as Answer) : () => {};
+    const [name, ...packets] = acknowledged ? came.slice(0, -1) : came;
+    const identity = client.identity();
     const fail = (refused: Refusal) => {
+      tellRefused(hub, client, identity, name, refused.refused);
       const error = { code: refused.refused, message: refused.detail, ...refused.extra };
       if (acknowledged) answer({ ok: false, error });
       else client.socket.emit('federation:error', { ...error, packet: String(name).slice(0, 64) });
     };
-    const [name, ...packets] = acknowledged ? came.slice(0, -1) : came;
-    const taken = take(hub, handlers, client, name, packets);
-    if (isRefusal(taken)) return fail(taken);
+    if (client.underWay >= limits.underWay)
+      return fail(refuse('overloaded', `${limits.underWay} packets of this connection are under way`));
     client.underWay++;
-    taken()
+    take(hub, handlers, client, identity, name, packets)
       .then((reply) => (isRefusal(reply) ? fail(reply) : answer({ ok: true, ...reply })))
       .catch((error: unknown) => fail(describeFault(hub, name, error)))
       .finally(() => client.underWay--);
   };
 }
 
-function take(
+/** Cheapest first, and nothing is read of a packet before its sender has allowance left. */
+async function take(
   hub: Hub,
   handlers: Handlers,
   client: PoolClient,
+  identity: Identity,
   name: unknown,
   packets: unknown[],
-): (() => Promise<object | Refusal>) | Refusal {
-  const check = typeof name === 'string' ? checks.get(name) : undefined;
-  if (typeof name !== 'string' || !check) return refuse('not_found', 'the hub takes no packet of this name');
+): Promise<object | Refusal> {
+  const exceeded = meter(hub, client, identity);
+  const short = exceeded instanceof Promise ? await exceeded : exceeded;
+  if (short) return short;
+  const type = typeof name === 'string' ? packetTypes.get(name) : undefined;
+  if (typeof name !== 'string' || !type) return refuse('not_found', 'the hub takes no packet of this name');
   if (packets.length > 1) return refuse('invalid_input', 'a packet is one object and an acknowledgement');
   const notReady = hub.readiness.refusal();
   if (notReady) return notReady;
-  const entry = handlers.get(name);
-  if (!entry) return refuse('guard_unavailable', 'the service behind this packet is not running');
-  if (entry.who === 'node' && (!client.session || client.revoked)) return refuse('unauthenticated', 'register first');
-  if (client.underWay >= limits.underWay)
-    return refuse('overloaded', `${limits.underWay} packets of this connection are under way`);
-  const packet = check(packets[0] ?? {});
-  if (isRefusal(packet)) return packet;
-  return () => entry.handler(client, packet as never); // `check` is that of this very name
+  const handler = handlers.get(name);
+  if (!handler) return refuse('guard_unavailable', 'the service behind this packet is not running');
+  if (type.who !== 'anyone') {
+    if (identity.kind === 'anonymous' || client.revoked) return refuse('unauthenticated', 'register first');
+    const judged = hub.doors.judge(identity);
+    if (judged) return judged;
+    if (!mayUse(identity, type.who)) return refuse('forbidden', 'the role of this node does not let it');
+  }
+  const packet = type.check(packets[0] ?? {});
+  return isRefusal(packet) ? packet : handler(client, packet as never); // `check` is that of this very name
+}
+
+/** Takes the packet, and what went over the connection since the last one, from the allowance of its sender. */
+function meter(hub: Hub, client: PoolClient, identity: Identity): Refusal | undefined | Promise<Refusal | undefined> {
+  const guard = hub.doors.limits.get();
+  if (isRefusal(guard)) return guard;
+  const passage = guard.enter(identity, client.address, 'messages', client.takeBytes());
+  const refusalOf = ({ short }: Passage) =>
+    short &&
+    refuse('rate_limited', `${short.allowed} ${short.limit} a minute are allowed here`, {
+      limit: short.limit,
+      retry_after_ms: short.retryAfterMs ?? 0,
+    });
+  return passage instanceof Promise ? passage.then(refusalOf) : refusalOf(passage);
+}
+
+function tellRefused(hub: Hub, client: PoolClient, identity: Identity, name: unknown, code: Code): void {
+  if (codes[code].status >= 500 && code !== 'guard_unavailable') return; // says nothing of who asked
+  const action = typeof name === 'string' && packetTypes.has(name) ? name : '(no such packet)';
+  hub.doors.tellRefused({ identity, address: client.address, action, target: '' }, code);
 }
 
 /** A fault as the client hears it; a defect goes into the log, and the client learns only that there was one. */

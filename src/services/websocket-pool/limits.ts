@@ -5,6 +5,8 @@ export const limits = {
   strangers: 2_000,
   /** How long a stranger may take to prove itself. */
   strangerMs: 30_000,
+  /** Connections whose requests to join wait; beyond these they are strangers. */
+  waiting: 1_000,
   packetBytes: 256 * 1024,
   /** Packets of one connection under way at once. */
   underWay: 256,

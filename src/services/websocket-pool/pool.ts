@@ -1,31 +1,16 @@
 /** The connections of one replica: which is the live one of each node, who may stay, and how all are let go. */
 import type { DefaultEventsMap, Server, Socket } from 'socket.io';
 import { end, session, sessionStream } from '../../commands/session.ts';
+import { keyThumbprint } from '../../ed25519.ts';
 import { type Fault, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { type HubPacket, type HubPacketName, PROTOCOL_VERSION } from '../../protocol.ts';
 import { type Connection, drained, dropIfSlow } from './backlog.ts';
+import { PoolClient, type SocketSession } from './client.ts';
 import { dispatcher, type Handlers } from './dispatch.ts';
 import { limits } from './limits.ts';
 import { type Receiver, replay } from './pushes.ts';
-
-/** The live session of a socket. */
-export interface SocketSession {
-  readonly nodeId: string;
-  readonly sessionId: string;
-  readonly epoch: number;
-  /** When the key was proved, milliseconds since 1970. */
-  readonly authTimeMs: number;
-}
-
-/** One connection, as handlers of packets see it. */
-export interface Client {
-  readonly address: string;
-  /** Set once the node proved its key. */
-  readonly session: SocketSession | undefined;
-  /** Makes it the node's live socket; an older one of the node is let go. Answers the position that pushes start after. */
-  bind(session: SocketSession): number;
-}
+import { type Waiting, WaitingRoom } from './waiting.ts';
 
 export type PoolSocket = Socket<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, { client: PoolClient }>;
 export type PoolServer = Server<DefaultEventsMap, DefaultEventsMap, DefaultEventsMap, { client: PoolClient }>;
@@ -39,6 +24,7 @@ export class Pool {
   readonly #io: PoolServer;
   /** The live socket of each node. */
   readonly #nodes = new Map<string, PoolSocket>();
+  readonly #waiting: WaitingRoom;
   readonly #stops: (() => void)[];
   #strangers = 0;
   #draining = false;
@@ -51,7 +37,24 @@ export class Pool {
     const dispatch = dispatcher(hub, handlers);
     io.on('connection', (socket) => this.#welcome(socket, dispatch));
     io.attach(hub.doors.server);
+    this.#waiting = new WaitingRoom(hub, {
+      admit: (socket, { session: opened, reply }) => {
+        const position = this.bind(socket, opened);
+        if (!socket.data.client.revoked) send(socket, 'federation:admitted', { ...reply, position });
+      },
+      supersede: (socket) => {
+        if (this.#waiting.leave(socket)) this.#strangers++;
+        this.revoke(socket, 'superseded');
+      },
+      reject: (socket, code, reason) => this.#reject(socket, code, reason),
+    });
     this.#stops = [
+      () => this.#waiting.close(),
+      hub.live.bans.onChange((nodeId, ban) => ban && this.#cut(nodeId, 'banned', ban.reason)),
+      hub.live.access.onChange((_id, _row, event) => {
+        const about = event.data as { subject?: string }; // what changes the lists names its subject
+        if (about.subject !== undefined) this.#reconsider(about.subject);
+      }),
       hub.kernel.every(1_000, () => this.#dropSlow()),
       hub.readiness.onCutOff(() => this.#letAllGo('cut_off', 2_000)),
     ];
@@ -64,7 +67,8 @@ export class Pool {
   /** Counts those too that never went further than the upgrade. */
   full(): boolean {
     const { clientsCount } = this.#io.engine;
-    return clientsCount >= limits.connections || clientsCount - this.#nodes.size >= limits.strangers;
+    const known = this.#nodes.size + this.#waiting.size;
+    return clientsCount >= limits.connections || clientsCount - known >= limits.strangers;
   }
 
   /** Makes a connection the live one of its node, unless a newer one is there already. */
@@ -78,22 +82,53 @@ export class Pool {
       this.revoke(socket, 'superseded');
       return this.pushed;
     }
+    const ban = this.#hub.live.bans.get(opened.nodeId); // one that comes later is told by its change
+    if (ban) {
+      void this.#end(opened, 'banned');
+      this.revoke(socket, 'banned', ban.reason);
+      return this.pushed;
+    }
     const former = socket.data.client.session;
-    if (!former) this.#strangers--;
-    else if (former.nodeId !== opened.nodeId && this.#nodes.get(former.nodeId) === socket) {
+    if (!former && !this.#waiting.leave(socket)) this.#strangers--;
+    if (former && former.nodeId !== opened.nodeId && this.#nodes.get(former.nodeId) === socket) {
       this.#nodes.delete(former.nodeId); // the connection speaks for one node at a time
       void this.#end(former, 'became another node');
     }
     socket.data.client.session = opened;
     this.#nodes.set(opened.nodeId, socket);
-    void socket.join(membersRoom);
+    if (this.#mayHear(socket.data.client)) void socket.join(membersRoom);
     if (older && older !== socket) this.revoke(older, 'superseded');
     return this.pushed;
+  }
+
+  /** Keeps a connection whose request to join waits. One that finds no room stays a stranger. */
+  wait(socket: PoolSocket, waiting: Waiting): void {
+    const { client } = socket.data;
+    if (!socket.connected || client.session || client.revoked) return;
+    if (this.#waiting.leave(socket)) this.#strangers++;
+    if (this.#waiting.enter(socket, waiting)) this.#strangers--;
   }
 
   /** The node's live socket on this replica, if it is here. */
   socketOf(nodeId: string): PoolSocket | undefined {
     return this.#nodes.get(nodeId);
+  }
+
+  /** Sends to a node that is here, unless it is banned or blocked: asked again at delivery. */
+  tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void {
+    const socket = this.#nodes.get(nodeId);
+    if (socket && this.#mayHear(socket.data.client)) send(socket, name, packet);
+  }
+
+  /**
+   * Cuts the socket of a node whose session is older than this epoch. While packets of it are under way, one of them may be
+   * what opened a newer session on this very connection: then it is looked at again, for half a second.
+   */
+  cutOlder(nodeId: string, epoch: number, reason: string, again = 5): void {
+    const socket = this.#nodes.get(nodeId);
+    if (!socket || socket.data.client.session!.epoch >= epoch) return;
+    if (socket.data.client.underWay === 0 || again === 0) this.revoke(socket, reason);
+    else this.#hub.kernel.after(100, () => this.cutOlder(nodeId, epoch, reason, again - 1));
   }
 
   /** Tells a connection that it is over, and why, and cuts it. */
@@ -116,11 +151,11 @@ export class Pool {
     client.resuming = true;
     void client.socket.leave(membersRoom);
     const met = () => {
-      if (client.socket.connected && this.#nodes.get(client.session!.nodeId) === client.socket)
-        void client.socket.join(membersRoom);
+      const live = client.socket.connected && this.#nodes.get(client.session!.nodeId) === client.socket;
+      if (live && this.#mayHear(client)) void client.socket.join(membersRoom);
     };
     const receiver: Receiver = {
-      send: (name, packet) => send(client.socket, name, packet),
+      send: (name, packet) => this.#mayHear(client) && send(client.socket, name, packet),
       ready: () => drained(client.socket),
       met,
     };
@@ -147,6 +182,29 @@ export class Pool {
     this.#io.engine.close();
   }
 
+  #cut(nodeId: string, reason: string, detail: string): void {
+    const socket = this.#nodes.get(nodeId);
+    if (socket) this.revoke(socket, reason, detail);
+  }
+
+  #reject(socket: PoolSocket, code: string, reason: string): void {
+    if (this.#waiting.leave(socket)) this.#strangers++;
+    send(socket, 'federation:rejected', { code, reason });
+    this.#hub.kernel.after(100, () => socket.disconnect(true)); // after the packet went out
+  }
+
+  /** The block list changed: those that may not hear leave the room, those that may again come back. */
+  #reconsider(subject: string): void {
+    const nodeId = this.#hub.live.keys.get(keyThumbprint(subject))?.node_id ?? subject; // a key, else an id
+    const socket = this.#nodes.get(nodeId);
+    if (!socket || socket.data.client.resuming) return; // who resumes is judged when that is over
+    void (this.#mayHear(socket.data.client) ? socket.join(membersRoom) : socket.leave(membersRoom));
+  }
+
+  #mayHear(client: PoolClient): boolean {
+    return !client.revoked && this.#hub.doors.judge(client.identity()) === undefined;
+  }
+
   #welcome(socket: PoolSocket, dispatch: ReturnType<typeof dispatcher>): void {
     if (this.#draining || this.#strangers >= limits.strangers) {
       send(socket, 'federation:error', {
@@ -157,10 +215,10 @@ export class Pool {
       return;
     }
     this.#strangers++;
-    const client = new PoolClient(socket, this);
+    const client = new PoolClient(socket, this, this.#hub);
     socket.data.client = client;
     const late = this.#hub.kernel.after(limits.strangerMs, () => {
-      if (!client.session) socket.disconnect(true);
+      if (!client.session && !client.waiting) socket.disconnect(true);
     });
     socket.onAny((...came: unknown[]) => dispatch(client, came));
     socket.on('error', () => {}); // Socket.IO throws it at the process otherwise
@@ -174,7 +232,7 @@ export class Pool {
   #forget(socket: PoolSocket, cause: string): void {
     const { session: ended } = socket.data.client;
     if (!ended) {
-      this.#strangers--;
+      if (!this.#waiting.leave(socket)) this.#strangers--;
       return;
     }
     if (this.#nodes.get(ended.nodeId) !== socket) return; // a stale goodbye: a newer socket is live
@@ -199,38 +257,11 @@ export class Pool {
   }
 
   #letAllGo(reason: 'draining' | 'cut_off', retryMs: number): void {
-    for (const socket of this.#nodes.values()) {
+    for (const socket of [...this.#nodes.values(), ...this.#waiting.sockets()]) {
       const retry_after_ms = Math.round(retryMs * (0.5 + this.#hub.kernel.random()));
       send(socket, 'federation:degraded', { reason, retry_after_ms });
       if (reason === 'cut_off') this.#hub.kernel.after(100, () => socket.disconnect(true));
     }
-  }
-}
-
-/** One connection. */
-export class PoolClient implements Client {
-  readonly socket: PoolSocket;
-  readonly address: string;
-  readonly #pool: Pool;
-  session: SocketSession | undefined;
-  /** It was told that its session is over, and is about to be cut. */
-  revoked = false;
-  underWay = 0;
-  resuming = false;
-
-  constructor(socket: PoolSocket, pool: Pool) {
-    this.socket = socket;
-    this.address = socket.handshake.address;
-    this.#pool = pool;
-  }
-
-  bind(session: SocketSession): number {
-    return this.#pool.bind(this.socket, session);
-  }
-
-  /** False for one that asks on and on and does not read the answers; it is let go. */
-  keepsUp(): boolean {
-    return !dropIfSlow(this.socket.conn as unknown as Connection); // the same object, seen from Engine.IO's side
   }
 }
 

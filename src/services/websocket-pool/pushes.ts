@@ -21,6 +21,10 @@ const pushedTypes = [
   'node.left',
   'node.lost',
   'node.removed',
+  'node.role-changed',
+  'entity.registered',
+  'entity.unregistered',
+  'governance.announced',
   'alert.opened',
   'alert.changed',
   'alert.closed',
@@ -40,13 +44,14 @@ export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<vo
       for (const recorded of events) {
         const event = decode(recorded);
         if (event.type === 'session.opened') supersede(pool, event);
+        if (event.type === 'session.revoked') pool.cutOlder(event.data.node_id, event.revision, 'revoked');
         const push = pushOf(event);
         if (push) pool.publish(push.name, push.packet);
         if (event.type === 'node.removed') cut(pool, event.data.node_id);
       }
       pool.pushed = through;
     },
-    { types: [...pushedTypes, 'session.opened'] },
+    { types: [...pushedTypes, 'session.opened', 'session.revoked'] },
   );
   return () => subscription.close();
 }
@@ -102,6 +107,17 @@ function pushOf(event: LogEvent): Push | undefined {
       const status = event.type.slice('alert.'.length) as 'opened' | 'changed' | 'closed'; // exactly these three cases
       return { name: 'federation:health-alert', packet: { position, time, status, ...event.data } };
     }
+    case 'node.role-changed':
+      return { name: 'federation:role-changed', packet: { position, time, ...event.data } };
+    case 'entity.registered': {
+      const { entity_id, kind, node_id, profile } = event.data;
+      const entity = { entity_id, kind, node_id, ...profile };
+      return { name: 'federation:entity-registered', packet: { position, time, entity } };
+    }
+    case 'entity.unregistered':
+      return { name: 'federation:entity-unregistered', packet: { position, time, ...event.data } };
+    case 'governance.announced':
+      return { name: 'federation:announcement', packet: { position, time, ...event.data } };
     default:
       return undefined;
   }
@@ -109,8 +125,7 @@ function pushOf(event: LogEvent): Push | undefined {
 
 /** A newer session of a node, opened at any replica, takes over from the socket that is here. */
 function supersede(pool: Pool, { data, revision }: LogEvent<'session.opened'>): void {
-  const socket = data.transport === 'socket' ? pool.socketOf(data.node_id) : undefined;
-  if (socket && socket.data.client.session!.epoch < revision) pool.revoke(socket, 'superseded');
+  if (data.transport === 'socket') pool.cutOlder(data.node_id, revision, 'superseded');
 }
 
 function cut(pool: Pool, nodeId: string): void {

@@ -1,0 +1,28 @@
+/** The keyring in `keyring.db` in the data folder: a file of mode 0600, used from a thread of its own. */
+import { join } from 'node:path';
+import { Thread } from '../thread.ts';
+import type { SqliteKeyring } from './sqlite-thread.ts';
+import type { KeyringStore } from './store.ts';
+
+/** The store is opened, and its thread started, by the first call. */
+export function sqliteKeyring(folder: string): KeyringStore {
+  const thread = new Thread<SqliteKeyring>(new URL('./sqlite-thread', import.meta.url), {
+    file: join(folder, 'keyring.db'),
+  });
+  return {
+    async ensure(make) {
+      if (!(await thread.call('open'))) await thread.call('create', await make());
+      return thread.call('keys');
+    },
+    keys: () => thread.call('keys'),
+    add: (records) => thread.call('add', records),
+    remove: (ids) => thread.call('remove', ids),
+    dataKey: (subject) => thread.call('dataKey', subject),
+    keepDataKey: (record) => thread.call('keepDataKey', record),
+    removeDataKeys: (subject) => thread.call('removeDataKeys', subject),
+    async close() {
+      if (!thread.dead) await thread.call('close');
+      await thread.end();
+    },
+  };
+}

@@ -1,0 +1,84 @@
+/** One connection, as handlers of packets and the pool see it: who speaks, and what is under way. */
+import { anonymous, type Identity } from '../../doors.ts';
+import type { NodeRole } from '../../events/node.ts';
+import type { Hub } from '../../hub.ts';
+import { type Connection, dropIfSlow } from './backlog.ts';
+import type { Pool, PoolSocket } from './pool.ts';
+import type { Waiting } from './waiting.ts';
+
+/** The live session of a socket. */
+export interface SocketSession {
+  readonly nodeId: string;
+  readonly sessionId: string;
+  readonly epoch: number;
+  /** When the key was proved, milliseconds since 1970. */
+  readonly authTimeMs: number;
+  /** The role it had then: until this replica has heard of a node that just joined. */
+  readonly role: NodeRole;
+}
+
+/** One connection, as handlers of packets see it. */
+export interface Client {
+  readonly address: string;
+  /** Set once the node proved its key. */
+  readonly session: SocketSession | undefined;
+  /** Makes it the node's live socket; an older one of the node is let go. Answers the position that pushes start after. */
+  bind(session: SocketSession): number;
+  /** Keeps it while its request to join waits, for as long as that takes. */
+  wait(waiting: Waiting): void;
+}
+
+/** One connection. */
+export class PoolClient implements Client {
+  readonly socket: PoolSocket;
+  readonly address: string;
+  readonly #pool: Pool;
+  session: SocketSession | undefined;
+  /** Its request to join waits. */
+  waiting: Waiting | undefined;
+  /** It was told that its session is over, and is about to be cut. */
+  revoked = false;
+  underWay = 0;
+  resuming = false;
+  readonly #live: Hub['live'];
+  #bytes = 0;
+
+  constructor(socket: PoolSocket, pool: Pool, { doors, live }: Hub) {
+    this.socket = socket;
+    this.address = doors.addressOf(socket.request);
+    this.#pool = pool;
+    this.#live = live;
+    const count = ({ data }: { data?: unknown }) => {
+      this.#bytes += typeof data === 'string' ? data.length : 0;
+    };
+    socket.conn.on('packet', count);
+    socket.conn.on('packetCreate', count);
+  }
+
+  /** Who speaks, with the role that the node has now. */
+  identity(): Identity {
+    if (!this.session) return anonymous;
+    const { nodeId, sessionId, role } = this.session;
+    return { kind: 'node', nodeId, sessionId, role: this.#live.nodes.get(nodeId)?.role ?? role };
+  }
+
+  /** Bytes that went over the connection, both ways, since this was last asked. */
+  takeBytes(): number {
+    const bytes = this.#bytes;
+    this.#bytes = 0;
+    return bytes;
+  }
+
+  bind(session: SocketSession): number {
+    return this.#pool.bind(this.socket, session);
+  }
+
+  wait(waiting: Waiting): void {
+    this.#pool.wait(this.socket, waiting);
+  }
+
+  /** False for one that asks on and on and does not read the answers; it is let go. */
+  keepsUp(): boolean {
+    return !dropIfSlow(this.socket.conn as unknown as Connection); // the same object, seen from Engine.IO's side
+  }
+}
