@@ -183,11 +183,14 @@ export class Executor {
     if (known) return known;
     // A stream that is not known here is taken for new: if it is not, the log says so, and it is read then.
     let presumed = this.#cached(stream) === undefined;
+    // What others wrote a moment ago may not be known here yet. An append would find out; to decide that nothing is to be
+    // written, the stream is looked at first.
+    let fresh = false;
     let loaded = this.#cached(stream) ?? nothing(aggregate);
     for (let attempt = 0; attempt < attempts; attempt++) {
       const decision = decide(loaded.state as State, command, this.#context());
       if (isRefusal(decision) || decision.events.length === 0) {
-        if (!presumed) return (await this.#known<Reply>(about)) ?? unwritten(decision, loaded);
+        if (fresh) return (await this.#known<Reply>(about)) ?? unwritten(decision, loaded);
       } else {
         const events = this.#encode(decision.events, about);
         const expected = loaded.revision === -1 ? 'noStream' : loaded.revision;
@@ -198,6 +201,7 @@ export class Executor {
       }
       loaded = presumed ? await this.#load(stream, aggregate) : await this.#refresh(stream, aggregate, loaded);
       presumed = false;
+      fresh = true;
     }
     return refuse('conflict', `${stream} was changed by others ${attempts} times while this was decided`);
   }

@@ -1,5 +1,5 @@
 /**
- * The frame of the HTTP door: who asks, may they, is the shape right; every refusal a problem document (RFC 9457).
+ * The frame of the HTTP door: the guards first (admit.ts), then the shape; every refusal a problem document (RFC 9457).
  *
  * A route says in its config who may use it: `access`, a right or one of the words of rights.ts; with `itself`, the node that
  * the path names may as well. A route without it does not start. The door's server is the hub's own: Fastify only handles
@@ -13,38 +13,17 @@ import { type Static, type TSchema, Type } from 'typebox';
 import { Convert } from 'typebox/value';
 import { bodyHash, commandId } from '../../commands/command-id.ts';
 import type { About, Executed } from '../../commands/execute.ts';
-import { type Asked, actorOf, anonymous, type Credentials, type Doors, type Identity } from '../../doors.ts';
+import { actorOf } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
-import { type Access, mayUse } from '../../rights.ts';
+import { admit, settle, tellSensitive } from './admit.ts';
 import { allowedMethods } from './allowed-methods.ts';
 import { checkedBody, hasBody } from './content-digest.ts';
 import { describeProblems, Problem, problemExamples } from './describe.ts';
 import { docsPage } from './docs-page.ts';
-import { rateLimited, writeLimits } from './limit-headers.ts';
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    access?: Access;
-    /** The node named by `:id` or `:node` may as well, whatever its role. */
-    itself?: true;
-    /** The audit log tells of each use, before the answer leaves. */
-    sensitive?: true;
-    /** Probes of the infrastructure, which no limit may silence. */
-    unlimited?: true;
-  }
-  interface FastifyRequest {
-    identity: Identity;
-  }
-  interface FastifyReply {
-    /** Set by `sendProblem`. */
-    refusedWith?: Code;
-  }
-}
 
 const bodyLimit = 256 * 1024;
-export const prefix = '/api/federation';
 
 const documentation = {
   openapi: '3.1.0',
@@ -128,93 +107,6 @@ export function requireAccess(api: FastifyInstance): void {
     const described = { ...route.schema, 'x-access': itself ? [access, 'itself'] : [access] };
     route.schema = access === 'anyone' ? described : { ...described, security: [{ bearer: [] }] };
   });
-}
-
-/**
- * Everything that is asked of a request before its body is read: is this replica fit for it, who is it, is there allowance
- * left, is it banned or blocked, may it. Fails closed: without a guard only what anyone may use is open, and that is metered.
- */
-async function admit({ doors, readiness }: Hub, request: FastifyRequest, reply: FastifyReply) {
-  request.identity = anonymous;
-  const { access = 'anyone', itself, unlimited } = request.routeOptions.config; // without: the documentation, and unknown paths
-  const changes = request.method !== 'GET' && request.method !== 'HEAD';
-  const notReady = changes ? readiness.refusal() : undefined;
-  if (notReady) return notReady;
-  if (unlimited) return undefined;
-  const known = access === 'anyone' ? anonymous : await identify(doors, request);
-  if (!isRefusal(known)) request.identity = known;
-  const exceeded = await meter(doors, request, reply);
-  if (exceeded) return exceeded;
-  if (isRefusal(known)) return known;
-  if (known.kind !== 'anonymous') {
-    const refused = doors.judge(known);
-    if (refused) return refused;
-  }
-  const named = namedBy(request);
-  const allowed = mayUse(known, access, named) || (itself === true && mayUse(known, 'itself', named));
-  return allowed ? undefined : forbid(known);
-}
-
-async function identify(doors: Doors, request: FastifyRequest): Promise<Identity | Refusal> {
-  const guard = doors.identity.get();
-  return isRefusal(guard) ? guard : guard(request.raw as Credentials, request.ip); // a request that came has method and URL
-}
-
-/** Takes the request from the allowance of whoever asks, and says in the headers what is left. */
-async function meter(doors: Doors, request: FastifyRequest, reply: FastifyReply): Promise<Refusal | undefined> {
-  const guard = doors.limits.get();
-  if (isRefusal(guard)) return guard;
-  const bytes = Number(request.headers['content-length'] ?? 0) || 0;
-  const { allowances, short } = await guard.enter(request.identity, request.ip, 'requests', bytes);
-  writeLimits(reply, allowances);
-  return short && rateLimited(short);
-}
-
-/** Sensitive reads are in the log before they are answered; a door that cannot tell of them stays shut. */
-async function tellSensitive({ doors }: Hub, request: FastifyRequest): Promise<Refusal | undefined> {
-  if (!request.routeOptions.config.sensitive) return undefined;
-  const audit = doors.audit.get();
-  if (isRefusal(audit)) return audit;
-  await audit.sensitive(askedBy(request));
-  return undefined;
-}
-
-/** After the answer: what went over the wire, and what the audit log should know. */
-function settle({ doors }: Hub, request: FastifyRequest, reply: FastifyReply): void {
-  if (request.routeOptions.config.unlimited) return;
-  const limits = doors.limits.get();
-  const bytes = Number(reply.getHeader('content-length') ?? 0) || 0;
-  if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.ip, bytes);
-  const { refusedWith } = reply;
-  if (refusedWith && isTold(refusedWith)) doors.tellRefused(askedBy(request), refusedWith);
-  const audit = doors.audit.get();
-  if (request.method === 'GET' && !isRefusal(audit) && reply.statusCode < 400) audit.read(request.identity);
-}
-
-/** Refusals for want of room or of a database say nothing of who asked. */
-function isTold(code: Code): boolean {
-  return codes[code].status < 500 || code === 'guard_unavailable';
-}
-
-/** A request as the audit log tells of it. What was asked at a path that is not there is not repeated: it is a stranger's text. */
-function askedBy(request: FastifyRequest): Asked {
-  const { url } = request.routeOptions;
-  const action =
-    url === undefined ? `${request.method} (no such path)` : `${request.method} ${url.replace(prefix, '')}`;
-  return { identity: request.identity, address: request.ip, action, target: namedBy(request) ?? '' };
-}
-
-/** What the path names. */
-function namedBy(request: FastifyRequest): string | undefined {
-  // As the router read them, not checked yet; in a handler, numbers are numbers by now.
-  const { id, node, position, subject } = request.params as Partial<Record<string, string>> & { position?: unknown };
-  return id ?? node ?? (position === undefined ? subject?.replace(/^node:/, '') : String(position));
-}
-
-function forbid(identity: Identity): Refusal {
-  return identity.kind === 'anonymous'
-    ? refuse('unauthenticated', 'this needs a session token or an operator token')
-    : refuse('forbidden', 'this identity may not do this');
 }
 
 /**
