@@ -7,6 +7,7 @@ interface Status {
   readonly mode: string;
   readonly version: string;
   readonly nodes: { readonly online: number; readonly total: number };
+  readonly entities: number;
   readonly services: readonly { name: string; tier: string; state: string; reason?: string }[];
   readonly degraded: boolean;
   readonly uptime_seconds: number;
@@ -30,10 +31,12 @@ interface NodePage {
 export async function showStatus(hub: HubClient, output: Output): Promise<void> {
   const status = await hub.get<Status>('/status');
   if (output.json) return output.value(status, '');
-  const { federation_id, mode, version, nodes, services, degraded, uptime_seconds, connections, views } = status;
+  const { federation_id, mode, version, nodes, entities, services, degraded, uptime_seconds, connections, views } =
+    status;
   output.say(`federation  ${federation_id} (${mode})`);
   output.say(`hub         ${version}, up ${uptime_seconds} s${degraded ? ', degraded' : ''}`);
   output.say(`nodes       ${nodes.online} online of ${nodes.total}; ${connections} connections here`);
+  output.say(`entities    ${entities}`);
   output.say(`log         position ${views.head}, views at ${views.position}, ${views.dead_letters} parked streams`);
   output.say('');
   output.table(

@@ -11,7 +11,7 @@ import { identityAuth } from '../../src/services/identity-auth.ts';
 import { manifest } from '../../src/services/manifest.ts';
 import { type AnyService, service } from '../../src/services/service.ts';
 import { RawSocket } from './raw-socket.ts';
-import { call } from './visitor.ts';
+import { call, joinByHttp, joinBySocket } from './visitor.ts';
 
 const services = manifest as AnyService[]; // the array itself, which `startHub` reads; restored after each test
 const whole = [...services];
@@ -58,25 +58,31 @@ describe('without identity-auth', () => {
   });
 });
 
-describe('when the identity guard goes away under a running hub', () => {
-  test('every door that needs to know who asks answers 503, to operators too; those for anyone stay open', async () => {
-    let seen: Hub | undefined;
-    services.push(
-      service({
-        name: 'observer',
-        tier: 'Nexus',
-        purpose: 'Sees the hub from inside',
-        needs: {},
-        start: async (hub) => {
-          seen = hub;
-          return { api: {}, stop: async () => {} };
-        },
-      }),
-    );
-    const hub = await start();
+/** Starts a hub, and shows it from inside. */
+async function startSeen(): Promise<{ seen: Hub; hub: Awaited<ReturnType<typeof start>> }> {
+  let seen: Hub | undefined;
+  services.push(
+    service({
+      name: 'observer',
+      tier: 'Nexus',
+      purpose: 'Sees the hub from inside',
+      needs: {},
+      start: async (hub) => {
+        seen = hub;
+        return { api: {}, stop: async () => {} };
+      },
+    }),
+  );
+  const hub = await start();
+  return { seen: seen!, hub }; // the hub started it
+}
+
+describe('when a guard goes away under a running hub', () => {
+  test('without identity every door that needs to know who asks answers 503, to operators too; those for anyone stay open', async () => {
+    const { seen, hub } = await startSeen();
     const token = hub.adminToken;
     expect((await call(hub, 'GET', '/governance', { token })).status).toBe(200);
-    seen!.doors.identity.fill(async () => ({ kind: 'anonymous' }))(); // takes the place of the guard, and leaves it
+    seen.doors.identity.fill(async () => ({ kind: 'anonymous' }))(); // takes the place of the guard, and leaves it
     for (const [method, path] of [
       ['GET', '/nodes'],
       ['GET', '/nodes/a'],
@@ -96,5 +102,51 @@ describe('when the identity guard goes away under a running hub', () => {
     for (const path of ['/status', '/health', '/hub/health', '/auth/jwks']) {
       expect((await call(hub, 'GET', path)).status, path).toBe(200);
     }
+  });
+
+  test.each(['bans', 'access'] as const)('without %s nobody who proved who it is passes any door', async (name) => {
+    const { seen, hub } = await startSeen();
+    const { socket, token } = await joinBySocket(hub, 'ada');
+    seen.doors[name].fill(() => undefined)();
+    for (const shown of [token, hub.adminToken]) {
+      const { status, body } = await call(hub, 'GET', '/nodes', { token: shown });
+      expect([status, body.code]).toEqual([503, 'guard_unavailable']);
+    }
+    expect((await socket.ask('federation:heartbeat', { node_id: 'ada' })).error?.code).toBe('guard_unavailable');
+    await expect(joinByHttp(hub, 'bob')).rejects.toThrow('guard_unavailable');
+    socket.close();
+  });
+
+  test('without admission nobody joins, nor comes back', async () => {
+    const { seen, hub } = await startSeen();
+    const { key } = await joinByHttp(hub, 'ada');
+    seen.doors.admission.fill(() => Promise.reject(new Error('never asked')))();
+    await expect(joinByHttp(hub, 'ada', {}, key)).rejects.toThrow('guard_unavailable');
+    await expect(joinByHttp(hub, 'bob')).rejects.toThrow('guard_unavailable');
+    expect((await call(hub, 'GET', '/nodes', { token: hub.adminToken })).status).toBe(200);
+  });
+
+  test('without limits only the probes of the infrastructure are answered', async () => {
+    const { seen, hub } = await startSeen();
+    const socket = await RawSocket.open(hub.url);
+    seen.doors.limits.fill({ enter: () => ({ allowances: [], short: undefined }), spend: () => {} })();
+    for (const path of ['/status', '/nodes', '/auth/jwks']) {
+      const { status, body } = await call(hub, 'GET', path, { token: hub.adminToken });
+      expect([status, body.code], path).toEqual([503, 'guard_unavailable']);
+    }
+    for (const path of ['/health', '/ready']) expect((await call(hub, 'GET', path)).status, path).toBe(200);
+    const challenge = { node_id: 'ada', purpose: 'register' };
+    expect((await socket.ask('federation:challenge', challenge)).error?.code).toBe('guard_unavailable');
+    socket.close();
+  });
+
+  test('without the audit log what it must tell of is not read', async () => {
+    const { seen, hub } = await startSeen();
+    seen.doors.audit.fill({ refused: () => {}, read: () => {}, sensitive: async () => {} })();
+    for (const path of ['/audit/export?format=ndjson', '/audit/1', '/backup/log']) {
+      const { status, body } = await call(hub, 'GET', path, { token: hub.adminToken });
+      expect([status, body.code], path).toEqual([503, 'guard_unavailable']);
+    }
+    expect((await call(hub, 'GET', '/nodes', { token: hub.adminToken })).status).toBe(200);
   });
 });
