@@ -39,7 +39,8 @@ const documentation = {
       bearer: {
         type: 'http',
         scheme: 'bearer',
-        description: 'A session token of a node, or an operator token (`fht_…`).',
+        description:
+          'A session token of a node, or an operator token (`fht_…`). A node may sign the request instead (RFC 9421); docs/proofs.md says how.',
       },
     },
   },
