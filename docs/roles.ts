@@ -25,7 +25,8 @@ export function rolesPage(openApi: { readonly paths: Readonly<Record<string, Rea
 <!-- Made by \`npm run docs\` from the code. Do not edit: change the code and run it again. -->
 
 A node has a role: \`observer\`, \`member\` or \`admin\`, each with all that the one before it may. An operator token has
-scopes; any of them lets its bearer read, and \`admin\` stands for all. Who is banned or blocked may nothing. A test walks
+scopes; any of them lets its bearer read, and \`admin\` stands for all. To make a node an administrator, and to decide on
+a node that is one (its role, removal, ban, block or key), takes the right \`admin\`, whatever the row says. Who is banned or blocked may nothing. A test walks
 every row below against a running hub.
 
 | right | node role | token scope | what it is for |

@@ -31,9 +31,17 @@ export function verify(publicKey: string, message: Uint8Array, signature: string
   return key !== undefined && bytes !== undefined && cryptoVerify(null, message, key, bytes);
 }
 
+/** Thumbprints asked for lately: each request asks for that of the node it comes from. */
+const thumbprints = new LRUCache<string, string>({ max: 10_000 });
+
 /** RFC 7638 thumbprint of the key as a JWK, base64url: the name of the key, as in the stream `key-<thumbprint>`. */
 export function keyThumbprint(publicKey: string): string {
-  return createHash('sha256').update(`{"crv":"Ed25519","kty":"OKP","x":"${publicKey}"}`).digest('base64url');
+  let thumbprint = thumbprints.get(publicKey);
+  if (thumbprint === undefined) {
+    thumbprint = createHash('sha256').update(`{"crv":"Ed25519","kty":"OKP","x":"${publicKey}"}`).digest('base64url');
+    thumbprints.set(publicKey, thumbprint);
+  }
+  return thumbprint;
 }
 
 /** The bytes of a base64url text without padding; undefined when it is another length or one of the other spellings. */

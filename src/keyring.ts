@@ -34,7 +34,7 @@ export interface Keyring {
   rotate(): Promise<{ kid: string; activeAt: string }>;
   /** Reads the store again, at most once a second; calls in between get what that one read. */
   reload(): Promise<void>;
-  /** Destroys keys that nothing valid was made with any more. */
+  /** Destroys keys that nothing valid was made with any more, and forgets data keys that were destroyed elsewhere. */
   sweep(): Promise<void>;
   /** The data key of a subject; made when there is none. */
   dataKey(subject: string): Promise<DataKey>;
@@ -127,6 +127,7 @@ class StoredKeyring implements Keyring {
   async sweep(): Promise<void> {
     const over = doneWith(asKeys(await this.#store.keys()), this.#kernel.now());
     if (over.length > 0) await this.#store.remove(over);
+    await this.#dataKeys.forgetDestroyed();
   }
 
   dataKey(subject: string): Promise<DataKey> {

@@ -73,7 +73,7 @@ const answers: GuardedHub = {
     const issuer = createSessionTokens(kernel, keyring, federationId);
     const tokens: string[] = [];
     for (let at = 0; at < (known ? 1 : count); at++) {
-      tokens.push((await issuer.issue({ nodeId, sessionId: `s-${at}`, epoch: at })).token);
+      tokens.push((await issuer.issue({ nodeId, sessionId: `s-${at}`, epoch: at, keyId: 'k' })).token);
     }
     const verifier = createSessionTokens(kernel, keyring, federationId);
     if (known) await verifier.verify(tokens[0]!);

@@ -44,6 +44,7 @@ export async function writeBackup(
     throw new Error(`${draft} is of a backup that runs or was interrupted: remove it if none runs`);
   });
   await reserved.close();
+  let named = false;
   try {
     const checked = async function* (source: AsyncIterable<Uint8Array>) {
       for await (const piece of source) {
@@ -58,11 +59,13 @@ export async function writeBackup(
     const manifest: Manifest = { ...head, ...foot, taken_at: finishedAt() };
     await writeManifest(folder, manifest);
     await rename(draft, join(folder, logName));
+    named = true;
     await rename(join(folder, `${manifestName}.partial`), join(folder, manifestName));
     if (process.platform !== 'win32') await sync(folder); // folders cannot be opened there
     return manifest;
   } catch (error) {
     for (const name of [logName, manifestName]) await rm(join(folder, `${name}.partial`), { force: true });
+    if (named) await rm(join(folder, logName), { force: true }); // without its manifest it would only stand in the way
     throw error;
   }
 }

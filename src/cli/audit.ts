@@ -107,10 +107,5 @@ function lineOf({ position, time, actor, action, target, outcome, code, address,
   const how = outcome === 'done' ? '' : ` ${code ?? outcome}`;
   const many = count > 1 ? ` ×${count}` : '';
   const from = address ? ` from ${address}` : '';
-  return shown(`${time} ${position} ${actor} ${action}${target ? ` ${target}` : ''}${how}${many}${from}`);
-}
-
-/** Strangers choose some of these words: none of them may speak to the terminal. */
-function shown(line: string): string {
-  return line.replaceAll(/[\p{Cc}\p{Cf}]/gu, '\u{FFFD}');
+  return `${time} ${position} ${actor} ${action}${target ? ` ${target}` : ''}${how}${many}${from}`;
 }

@@ -86,13 +86,7 @@ function registerRequests(program: Command, client: () => HubClient, output: () 
     .command('requests')
     .description('who asks to join')
     .addOption(
-      new Option('--status <status>', 'only these (pending)').choices([
-        'pending',
-        'approved',
-        'rejected',
-        'expired',
-        'all',
-      ]),
+      new Option('--status <status>', 'only these (pending)').choices(['pending', 'approved', 'rejected', 'all']),
     )
     .action(({ status = 'pending' }: { status?: string }) =>
       list(

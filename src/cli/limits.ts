@@ -39,11 +39,17 @@ export function registerLimits(program: Command, client: () => HubClient, output
     );
   limits
     .command('set <node>')
-    .description('give a node limits of its own; what is left out is the default')
+    .description('give a node limits of its own, instead of all that it had; what is left out is the default')
     .option('--requests <n>', 'HTTP requests a minute', Number)
     .option('--megabytes <n>', 'megabytes a minute, both ways', Number)
     .option('--messages <n>', 'socket packets a minute', Number)
-    .action((node: string, given: Given) => setLimits(client(), output(), node, given));
+    .action((node: string, given: Given, command: Command) => {
+      if (Object.keys(given).length === 0)
+        command.error('error: give --requests, --megabytes or --messages; `limits clear` takes them all away', {
+          exitCode: 2,
+        });
+      return setLimits(client(), output(), node, given);
+    });
   limits
     .command('clear <node>')
     .description('the node has the defaults again')

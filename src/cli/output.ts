@@ -9,12 +9,12 @@ export class Output {
 
   /** A line for people; nothing for programs. */
   say(line: string): void {
-    if (!this.json) process.stdout.write(`${line}\n`);
+    if (!this.json) process.stdout.write(`${inLines(line)}\n`);
   }
 
   /** A value for programs; `text` is how people see it. */
   value(value: object, text: string): void {
-    process.stdout.write(`${this.json ? JSON.stringify(value) : text}\n`);
+    process.stdout.write(`${this.json ? JSON.stringify(value) : inLines(text)}\n`);
   }
 
   /** Rows under headings, as wide as they must be; for programs a JSON value a row. */
@@ -23,7 +23,7 @@ export class Output {
       for (const row of rows) process.stdout.write(`${JSON.stringify(row)}\n`);
       return;
     }
-    const cells = rows.map((row) => columns.map((column) => String(row[column] ?? '-')));
+    const cells = rows.map((row) => columns.map((column) => shown(String(row[column] ?? '-'))));
     const widths = columns.map((column, at) => Math.max(column.length, ...cells.map((row) => row[at]!.length)));
     const line = (row: readonly string[]) =>
       row
@@ -32,4 +32,14 @@ export class Output {
         .trimEnd();
     process.stdout.write(`${[columns.map((column) => column.toUpperCase()), ...cells].map(line).join('\n')}\n`);
   }
+}
+
+/** Text of many lines; only its line ends are obeyed. */
+function inLines(text: string): string {
+  return text.split('\n').map(shown).join('\n');
+}
+
+/** Strangers choose some of these words: none of them may speak to the terminal, turn its text around or hide in it. */
+function shown(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '\u{FFFD}');
 }

@@ -39,18 +39,20 @@ export const accessLists: Aggregate<AccessState> = {
   },
 };
 
+/** Whether this very subject is on the block list. */
+export function isBlocked(state: AccessState, subject: string): boolean {
+  return entryOf(state, subject)?.list === 'block';
+}
+
 export interface Blocking {
   readonly subject: string;
   readonly reason: string;
-  /** It would leave the federation without an administrator, as far as is known. */
-  readonly lastAdmin: boolean;
 }
 
-/** Blocks a subject and takes it off the allow list; again, it changes the reason. Refuses `last_admin`, `limit_reached`. */
-export const block: Decide<AccessState, Blocking, { changed: boolean }> = (state, { subject, reason, lastAdmin }) => {
+/** Blocks a subject and takes it off the allow list; again, it changes the reason. Refuses `limit_reached`. */
+export const block: Decide<AccessState, Blocking, { changed: boolean }> = (state, { subject, reason }) => {
   const entry = entryOf(state, subject);
   if (entry?.list === 'block' && entry.reason === reason) return unchanged;
-  if (lastAdmin) return refuse('last_admin', `${subject} is the last administrator; appoint another first`);
   if (!entry && state.size >= mostEntries) return full();
   const events: DomainEvent[] = entry?.list === 'allow' ? [{ type: 'access.disallowed', data: { subject } }] : [];
   return { events: [...events, { type: 'access.blocked', data: { subject, reason } }], reply: { changed: true } };

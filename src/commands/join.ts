@@ -153,11 +153,13 @@ export const settle: Decide<JoinState, { nodeId: string; publicKey: string; role
   reply: undefined,
 });
 
-/** Writes down that a request lapsed; nothing before its time. */
-export const expire: Decide<JoinState, { nodeId: string }, undefined> = (state, { nodeId }, { now }) => ({
-  events: state.status === 'pending' && lapsed(state, now) ? [{ type: 'join.expired', data: { node_id: nodeId } }] : [],
-  reply: undefined,
-});
+/** Writes down that a request lapsed, or that a rejection counts no more; nothing before its time. */
+export const expire: Decide<JoinState, { nodeId: string }, undefined> = (state, { nodeId }, { now }) => {
+  const over =
+    (state.status === 'pending' && lapsed(state, now)) ||
+    (state.status === 'rejected' && now - state.at >= rejectionMs);
+  return { events: over ? [{ type: 'join.expired', data: { node_id: nodeId } }] : [], reply: undefined };
+};
 
 /** Whether an approval let a node in whose membership is over: it does not let it in twice. */
 export function isSpent({ at }: { readonly at: number }, removedAt: number | undefined): boolean {

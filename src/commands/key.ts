@@ -14,7 +14,8 @@ export const reservationMs = 60_000;
 type State =
   | { readonly held: 'free' }
   | { readonly held: 'reserved'; readonly nodeId: string; readonly expires: number }
-  | { readonly held: 'confirmed' | 'retired'; readonly nodeId: string };
+  | { readonly held: 'confirmed'; readonly nodeId: string }
+  | { readonly held: 'retired'; readonly nodeId: string; readonly cause: Retirement['cause'] };
 
 export const key: Aggregate<State> = {
   initial: { held: 'free' },
@@ -25,7 +26,7 @@ export const key: Aggregate<State> = {
       case 'key.confirmed':
         return { held: 'confirmed', nodeId: event.data.node_id };
       case 'key.retired':
-        return { held: 'retired', nodeId: event.data.node_id };
+        return { held: 'retired', nodeId: event.data.node_id, cause: event.data.cause };
       case 'key.released':
         return { held: 'free' };
       default:

@@ -15,8 +15,8 @@ export const EntityKind = Type.Union(
 );
 export type EntityKind = Type.Static<typeof EntityKind>;
 
-/** What is said of an entity. What is left out is unknown, not empty. */
-export const EntityProfile = Type.Object({
+/** What is said of an entity, as events hold it. What is left out is unknown, not empty. */
+const KeptProfile = Type.Object({
   display_name: Type.Optional(Type.String({ minLength: 1, maxLength: 128 })),
   description: Type.Optional(Type.String({ maxLength: 1024 })),
   capabilities: Type.Optional(
@@ -24,6 +24,16 @@ export const EntityProfile = Type.Object({
   ),
   /** Free, at most 64 members. */
   metadata: Type.Optional(Type.Record(Type.String({ pattern: '^.{1,64}$' }), Type.Unknown(), { maxProperties: 64 })),
+});
+
+/** No control characters: these words are shown in terminals. */
+const word = { minLength: 1, pattern: '^\\P{Cc}*$' };
+
+/** What may be said of an entity from now on; events from before may hold more. */
+export const EntityProfile = Type.Object({
+  ...KeptProfile.properties,
+  display_name: Type.Optional(Type.String({ ...word, maxLength: 128 })),
+  capabilities: Type.Optional(Type.Array(Type.String({ ...word, maxLength: 64 }), { maxItems: 64, uniqueItems: true })),
 });
 export type EntityProfile = Type.Static<typeof EntityProfile>;
 
@@ -36,11 +46,11 @@ export const entityEvents = {
       kind: EntityKind,
       /** The node that registered it; null for one that an operator registered. */
       node_id: Type.Union([NodeId, Type.Null()]),
-      profile: EntityProfile,
+      profile: KeptProfile,
     }),
   ),
   /** The whole profile, as it is from now on. */
-  'entity.updated': kept(Type.Object({ entity_id, profile: EntityProfile })),
+  'entity.updated': kept(Type.Object({ entity_id, profile: KeptProfile })),
   /** It, or its node on its behalf, showed that it lives. Written at most once in five minutes. */
   'entity.seen': kept(Type.Object({ entity_id })),
   'entity.unregistered': kept(

@@ -14,6 +14,8 @@ export interface DataKey {
 }
 
 const cachedKeys = 10_000;
+/** Subjects of one question to the store. */
+const askedAtOnce = 1_000;
 const ivLength = 12;
 const keyLength = 32;
 
@@ -68,6 +70,16 @@ export class DataKeys {
   forget(subject: string): void {
     this.#erasures++;
     this.#cache.delete(subject);
+  }
+
+  /** Drops every remembered key that the store holds no more: whoever destroyed it may not have come to tell. */
+  async forgetDestroyed(): Promise<void> {
+    const remembered = [...this.#cache.entries()];
+    for (let at = 0; at < remembered.length; at += askedAtOnce) {
+      const some = remembered.slice(at, at + askedAtOnce);
+      const held = new Set(await this.#store.dataKeyIds(some.map(([subject]) => subject)));
+      for (const [subject, { keyId }] of some) if (!held.has(keyId)) this.forget(subject);
+    }
   }
 
   #make(subject: string): DataKeyRecord {

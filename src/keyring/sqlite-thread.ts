@@ -17,6 +17,7 @@ export type SqliteKeyring = {
   add(records: readonly KeyRecord[]): void;
   remove(ids: readonly string[]): void;
   dataKey(subject: string): unknown;
+  dataKeyIds(subjects: readonly string[]): string[];
   keepDataKey(record: DataKeyRecord): unknown;
   removeDataKeys(subject: string): number;
   close(): void;
@@ -73,6 +74,11 @@ serve({
       it.transaction(() => ids.forEach((id) => void drop.run(id))).immediate();
     }),
   dataKey,
+  dataKeyIds: (subjects) =>
+    ask((it) => {
+      const find = it.prepare<[string], string>('SELECT id FROM federation_data_keys WHERE subject = ?').pluck();
+      return subjects.flatMap((subject) => find.get(subject) ?? []);
+    }),
   keepDataKey: (record) =>
     ask((it) => {
       it.prepare(

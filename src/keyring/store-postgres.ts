@@ -36,6 +36,10 @@ export function postgresKeyring(url: string): KeyringStore {
       await query('DELETE FROM federation_keyring WHERE id = ANY($1)', [ids]);
     },
     dataKey,
+    async dataKeyIds(subjects) {
+      const { rows } = await query('SELECT id FROM federation_data_keys WHERE subject = ANY($1)', [subjects]);
+      return rows.map(({ id }) => id as string); // the column is text
+    },
     async keepDataKey({ id, subject, created_at, wrap_id, wrapped }: DataKeyRecord) {
       await query(
         `INSERT INTO federation_data_keys (${dataKeyColumns}) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject) DO NOTHING`,

@@ -18,6 +18,7 @@ export function sqliteKeyring(folder: string): KeyringStore {
     add: (records) => thread.call('add', records),
     remove: (ids) => thread.call('remove', ids),
     dataKey: (subject) => thread.call('dataKey', subject),
+    dataKeyIds: (subjects) => thread.call('dataKeyIds', subjects),
     keepDataKey: (record) => thread.call('keepDataKey', record),
     removeDataKeys: (subject) => thread.call('removeDataKeys', subject),
     async close() {

@@ -46,6 +46,8 @@ export interface KeyringStore {
   /** Destroys keys of the hub. */
   remove(ids: readonly string[]): Promise<void>;
   dataKey(subject: string): Promise<unknown>;
+  /** Ids of the data keys that these subjects have; none for those without. */
+  dataKeyIds(subjects: readonly string[]): Promise<readonly string[]>;
   /** Keeps the data key, unless the subject has one: then that one is answered. */
   keepDataKey(record: DataKeyRecord): Promise<unknown>;
   /** Destroys the data keys of a subject; answers how many there were. */

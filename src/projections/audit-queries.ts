@@ -1,5 +1,5 @@
 /** What the audit log is asked: rows by who, what, where, when and why, in the order of the log or newest first. */
-import type { Kysely, SelectQueryBuilder } from 'kysely';
+import { type Kysely, type SelectQueryBuilder, sql } from 'kysely';
 import { isoTime } from '../kernel.ts';
 import { type AuditOutcome, type AuditRow, clipped, idOf } from './audit-log.ts';
 import type { ViewTables } from './catalog.ts';
@@ -41,7 +41,7 @@ export async function findAudit(db: Kysely<ViewTables>, filter: AuditFilter, pag
 
 type Query = SelectQueryBuilder<ViewTables, 'federation_audit_log', AuditRow>;
 
-const equals = ['actor', 'target', 'outcome', 'code', 'address', 'correlation'] as const;
+const equals = ['actor', 'target', 'code', 'address', 'correlation'] as const;
 
 function where(all: Query, filter: AuditFilter): Query {
   const { action, after, before } = filter;
@@ -50,8 +50,12 @@ function where(all: Query, filter: AuditFilter): Query {
     const value = filter[column];
     if (value !== undefined) query = query.where(column, '=', asHeld(value));
   }
+  const selective = isSelective(filter);
   // Only refusals have codes, and they are few beside the rest.
-  if (filter.code !== undefined && filter.outcome === undefined) query = query.where('outcome', '=', 'refused');
+  const outcome = filter.outcome ?? (filter.code !== undefined && !selective ? 'refused' : undefined);
+  // Without statistics SQLite takes any index for as good as another; an expression has none, on either database.
+  if (outcome !== undefined)
+    query = selective ? query.where(sql`outcome || ''`, '=', outcome) : query.where('outcome', '=', outcome);
   if (action?.endsWith('*')) {
     const prefix = asHeld(action.slice(0, -1));
     query = query.where('action', '>=', prefix).where('action', '<', `${prefix}\u{10FFFF}`);
@@ -59,6 +63,12 @@ function where(all: Query, filter: AuditFilter): Query {
   if (after !== undefined) query = query.where('time', '>=', after);
   if (before !== undefined) query = query.where('time', '<', before);
   return query;
+}
+
+/** Whether an index leads to few rows, which the one on the outcome does not. */
+function isSelective({ actor, action, target, address, correlation }: AuditFilter): boolean {
+  const exact = action !== undefined && !action.endsWith('*');
+  return exact || [actor, target, address, correlation].some((value) => value !== undefined);
 }
 
 /** Text as rows hold it. */
@@ -69,6 +79,14 @@ function asHeld(text: string): string {
 /** How far the clocks of replicas may be apart for times to be found by the order of the log. */
 const slackMs = 3_600_000;
 
+const earliestMs = Date.parse('0000-01-01T00:00:00.000Z');
+const latestMs = Date.parse('9999-12-31T23:59:59.999Z');
+
+/** A moment as events have it. One outside the years 0000 to 9999, whose text would not sort, is the nearest within. */
+export function momentOf(ms: number): string {
+  return isoTime(Math.min(Math.max(ms, earliestMs), latestMs));
+}
+
 /** Times lie in the order of the log, but for differences of clocks: a range of time is a range of positions, and needs no index. */
 async function narrowed(
   db: Kysely<ViewTables>,
@@ -76,8 +94,8 @@ async function narrowed(
   { over, under }: AuditPage,
 ): Promise<{ over: number; under: number }> {
   const [since, until] = await Promise.all([
-    after === undefined ? 0 : firstSince(db, isoTime(Date.parse(after) - slackMs)),
-    before === undefined ? Number.MAX_SAFE_INTEGER : firstSince(db, isoTime(Date.parse(before) + slackMs)),
+    after === undefined ? 0 : firstSince(db, momentOf(Date.parse(after) - slackMs)),
+    before === undefined ? Number.MAX_SAFE_INTEGER : firstSince(db, momentOf(Date.parse(before) + slackMs)),
   ]);
   return { over: Math.max(over, since - 1), under: Math.min(under, until) };
 }

@@ -1,11 +1,11 @@
-/** Who asked to join, and what was decided? One row a node id: its newest request. */
+/** Who asked to join, and what was decided? One row a node id: its newest request, until it lapses or its rejection counts no more. */
 
 import type { Kysely } from 'kysely';
 import type { NodeProfile, NodeRole } from '../events/node.ts';
 import type { ViewTables } from './catalog.ts';
 import { projection } from './define.ts';
 
-export type JoinStatus = 'pending' | 'approved' | 'rejected' | 'expired';
+export type JoinStatus = 'pending' | 'approved' | 'rejected';
 
 export interface JoinRow {
   node_id: string;
@@ -43,7 +43,7 @@ export const joins = projection<JoinRow>({
     },
     indexes: [['status']],
   },
-  version: 1,
+  version: 2,
   on: {
     'join.requested': {
       key: ({ data }) => data.node_id,
@@ -71,7 +71,7 @@ export const joins = projection<JoinRow>({
     },
     'join.expired': {
       key: ({ data }) => data.node_id,
-      fold: (row, { time }) => row && { ...row, status: 'expired', decided_at: time },
+      fold: () => null,
     },
   },
 });

@@ -122,7 +122,7 @@ async function foldView(
     const key = keys[at];
     if (key === undefined) continue;
     const before = typeof key === 'string' ? rows.get(key) : undefined;
-    if (wasParked(view, recorded, ground, parked)) continue;
+    if (!view.table.appendOnly && wasParked(view, recorded, ground, parked)) continue;
     try {
       if (event === undefined || typeof key !== 'string') throw key;
       const after = foldOne(view, key, before, event, context);
@@ -133,6 +133,8 @@ async function foldView(
       }
       touched.set(key, after ?? null);
     } catch (error) {
+      // Rows of an append-only table do not build on each other: only the event is left out, not those that follow it.
+      if (view.table.appendOnly && wasParked(view, recorded, ground, parked)) continue;
       const letter = deadLetter(view, recorded, error instanceof Unreadable ? error.cause : error);
       parked.set(letter.id, letter);
     }

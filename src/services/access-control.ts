@@ -1,4 +1,5 @@
 /** Who is blocked whatever else they may, and who joins without an invite: the block list and the allow list. */
+import { adminsNamed, appointIfUsable, dismissThen } from '../admins.ts';
 import {
   type AccessState,
   accessLists,
@@ -21,7 +22,7 @@ export interface AccessControl {
   blocked(subject: string): string | undefined;
   /** Whether this very subject is on the allow list. */
   allowed(subject: string): boolean;
-  /** Refuses `last_admin`, `limit_reached`. */
+  /** An administrator that is blocked counts as none until it is no longer. Refuses `last_admin`, `limit_reached`. */
   block(subject: string, reason: string, about: About): Promise<Executed<{ changed: boolean }> | Refusal>;
   /** Refuses `not_found`. */
   unblock(subject: string, about: About): Promise<Executed<undefined> | Refusal>;
@@ -58,7 +59,8 @@ function guardOf({ live }: Hub, { blocked }: AccessControl): Guard {
   };
 }
 
-function createAccessControl({ executor, live }: Hub): AccessControl {
+function createAccessControl(hub: Hub): AccessControl {
+  const { executor, live } = hub;
   const blocked = (subject: string) => {
     const row = live.access.get(`block/${subject}`);
     return row && (row.reason ?? '');
@@ -72,33 +74,36 @@ function createAccessControl({ executor, live }: Hub): AccessControl {
     return done;
   };
 
+  /** Counts those in again that are administrators by their role, once they are not blocked any more. */
+  const freed = async <Reply>(
+    done: Promise<Executed<Reply> | Refusal>,
+    named: () => Promise<readonly string[]>,
+    about: About,
+  ) => {
+    const edited = await done;
+    if (!isRefusal(edited)) for (const nodeId of await named()) await appointIfUsable(hub, nodeId, about);
+    return edited;
+  };
+
   return {
     blocked,
     allowed: (subject) => live.access.get(`allow/${subject}`) !== undefined,
-    block: (subject, reason, about) =>
-      edit(block, { subject, reason, lastAdmin: isLastAdmin(live, subject, blocked) }, about),
-    unblock: (subject, about) => edit(unblock, { subject }, about),
-    allow: (subject, note, about) => edit(allow, { subject, note }, about),
+    async block(subject, reason, about) {
+      let step = () => edit(block, { subject, reason }, about);
+      for (const nodeId of await adminsNamed(hub, subject)) {
+        const next = step;
+        step = () => dismissThen(hub, `node:${nodeId}`, about, next);
+      }
+      return step();
+    },
+    unblock: (subject, about) => freed(edit(unblock, { subject }, about), () => adminsNamed(hub, subject), about),
+    allow: (subject, note, about) =>
+      freed(edit(allow, { subject, note }, about), () => adminsNamed(hub, subject), about),
     disallow: (subject, about) => edit(disallow, { subject }, about),
-    reset: (about) => edit(reset, {}, about),
+    reset: (about) => freed(edit(reset, {}, about), async () => adminNodes(hub), about),
   };
 }
 
-/**
- * Whether this subject is an administrator and all others are blocked already. By what this replica knows: two who block each
- * other in the same moment may both succeed.
- */
-function isLastAdmin(
-  { admins, nodes }: Hub['live'],
-  subject: string,
-  blocked: (subject: string) => string | undefined,
-): boolean {
-  let named = false;
-  for (const { admin } of admins.values()) {
-    const nodeId = admin.startsWith('node:') ? admin.slice('node:'.length) : undefined;
-    const key = nodeId === undefined ? undefined : nodes.get(nodeId)?.public_key;
-    if (nodeId !== undefined && (nodeId === subject || key === subject)) named = true;
-    else if (nodeId === undefined || (blocked(nodeId) ?? (key && blocked(key))) === undefined) return false;
-  }
-  return named;
+function adminNodes({ live }: Hub): readonly string[] {
+  return [...live.nodes.values()].filter(({ role }) => role === 'admin').map(({ node_id }) => node_id);
 }

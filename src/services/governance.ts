@@ -8,6 +8,7 @@ import {
   federation,
   federationStream,
 } from '../commands/governance.ts';
+import { keyThumbprint } from '../ed25519.ts';
 import { type Refusal, refuse } from '../errors.ts';
 import type { AnnouncementLevel, GovernanceMode } from '../events/federation.ts';
 import { createAdmissionGuard } from './governance/admission.ts';
@@ -51,7 +52,9 @@ export const governance = service({
     const lease = hub.views.leases.acquire('governance');
     const undo = [
       doors.bans.fill((identity) => {
-        const ban = identity.kind === 'node' ? live.bans.get(identity.nodeId) : undefined;
+        if (identity.kind !== 'node' || live.bans.size === 0) return undefined;
+        const publicKey = identity.publicKey ?? live.nodes.get(identity.nodeId)?.public_key;
+        const ban = bans.find(identity.nodeId, publicKey === undefined ? '' : keyThumbprint(publicKey));
         return ban && refuse('banned', ban.reason);
       }),
       doors.admission.fill(createAdmissionGuard(hub, { mode, requests, invites, bans })),

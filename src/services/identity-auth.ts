@@ -10,6 +10,7 @@ import { isRefusal, type Refusal, refuse } from '../errors.ts';
 import type { NodeProfile } from '../events/node.ts';
 import type { Hub } from '../hub.ts';
 import { isoTime } from '../kernel.ts';
+import type { SessionProof } from '../live-session.ts';
 import {
   type Ack,
   type ClientPacket,
@@ -52,7 +53,7 @@ export interface IdentityAuth extends Revocation {
   readonly operatorTokens: OperatorTokens;
   /** A new token for a session that goes on. Refuses `session_superseded`, and `token_expired` a day after the proof. */
   renew(
-    claims: Pick<SessionClaims, 'nodeId' | 'sessionId' | 'epoch' | 'authTimeMs'>,
+    claims: Pick<SessionClaims, keyof SessionProof | 'authTimeMs'>,
   ): Promise<{ token: string; expires_at: string } | Refusal>;
   /** Claims of a session token, without asking whether the session is still live. */
   readSessionToken(authorization: string | undefined): Promise<SessionClaims | Refusal>;
@@ -168,8 +169,9 @@ function createIdentityAuth(hub: Hub, registry: NodeRegistry, nonces: Nonces, to
 
 /** A session as the socket is bound to it, and as the node is told of it. */
 function bindable({ epoch, ...reply }: OpenedSession, authTimeMs: number) {
-  const { node_id: nodeId, role } = reply.node;
-  const session: SocketSession = { nodeId, role, sessionId: reply.session_id, epoch, authTimeMs };
+  const { node_id: nodeId, public_key: publicKey } = reply.node;
+  const keyId = keyThumbprint(publicKey);
+  const session: SocketSession = { nodeId, sessionId: reply.session_id, epoch, keyId, authTimeMs };
   return { session, reply };
 }
 

@@ -1,6 +1,7 @@
 /** Registration, directory and heartbeats of nodes; knows who is alive, and removes who has long been gone. */
 
 import { dismissThen } from '../admins.ts';
+import { wasDone } from '../commands/command-id.ts';
 import type { About, Executed } from '../commands/execute.ts';
 import { confirm, key, keyStream, release, reserve } from '../commands/key.ts';
 import {
@@ -17,6 +18,7 @@ import {
   remove,
   update,
 } from '../commands/node.ts';
+import { revoke, session, sessionStream } from '../commands/session.ts';
 import { keyThumbprint } from '../ed25519.ts';
 import { isRefusal, type Refusal } from '../errors.ts';
 import type { Reading } from '../events/heartbeat.ts';
@@ -86,13 +88,19 @@ function createRegistry({ executor, live, log }: Hub, detector: FailureDetector)
       executor.record(nodeStream(nodeId), node, heartbeat, { nodeId, reading }, heartbeatStream(nodeId), about),
     leave: (nodeId, about) => executor.execute(nodeStream(nodeId), node, leave, { nodeId }, about),
     async remove(nodeId, cause, about) {
+      const doneBefore = await wasDone(log, about);
       const removed = await dismissThen({ executor, log }, `node:${nodeId}`, about, () =>
         executor.execute(nodeStream(nodeId), node, remove, { nodeId, cause }, about),
       );
-      if (isRefusal(removed)) return removed;
+      if (isRefusal(removed) || doneBefore) return removed; // the key may be in use again by now
+      const { actor } = about;
+      // Who takes the name next is another: no token of this one counts again.
+      await executor.execute(sessionStream(nodeId), session, revoke, { nodeId, reason: cause }, { actor });
       const thumbprint = keyThumbprint(removed.reply.publicKey);
+      const now = await executor.state(nodeStream(nodeId), node);
+      if (now.membership === 'member' && keyThumbprint(now.publicKey) === thumbprint) return removed; // it joined anew
       // The key is freed in a second step, which a crash would leave to `finishRegistrations`.
-      await executor.execute(keyStream(thumbprint), key, release, { thumbprint, nodeId }, { actor: about.actor });
+      await executor.execute(keyStream(thumbprint), key, release, { thumbprint, nodeId }, { actor });
       return removed;
     },
     suspicion: (nodeId) => detector.suspicion(nodeId),

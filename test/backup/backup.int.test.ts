@@ -1,4 +1,5 @@
 /** What a backup holds and what it refuses to be: whole or nothing, checked byte by byte, at the pace of who takes it. */
+import { mkdirSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -142,6 +143,17 @@ it('is read no faster than it is taken', async () => {
   await bytes.return(undefined);
   expect((await bytes.next()).done).toBe(true);
   expect(asked).toBe(1);
+});
+
+it('takes its log away again when the manifest cannot get its name', async () => {
+  await source();
+  const to = join(folder, 'backup');
+  const stand = () => {
+    mkdirSync(join(to, 'manifest.json'));
+    return '2030-01-01T00:00:00.000Z';
+  };
+  await expect(writeBackup(to, backupBytes(hub.log, await begin()), stand, nothing)).rejects.toThrow('EISDIR');
+  expect(await readdir(to)).toEqual(['manifest.json']);
 });
 
 it('leaves nothing that looks like a backup when it is cut short, and does not overwrite one', async () => {

@@ -80,7 +80,7 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
   };
 
   const token = async (nodeId: string) => {
-    const { token, expiresAtMs } = await tokens.issue({ nodeId, sessionId: 's', epoch: 0 });
+    const { token, expiresAtMs } = await tokens.issue({ nodeId, sessionId: 's', epoch: 0, keyId: 'k' });
     return { token, expires_at: isoTime(expiresAtMs) };
   };
 

@@ -24,7 +24,7 @@ const allowed = (subject = 'eve', note?: string): DomainEvent => ({
   data: { subject, ...(note && { note }) },
 });
 const disallowed = (subject = 'eve'): DomainEvent => ({ type: 'access.disallowed', data: { subject } });
-const blocking = { subject: 'eve', reason: 'spam', lastAdmin: false };
+const blocking = { subject: 'eve', reason: 'spam' };
 
 describe('the block list', () => {
   it('takes a subject with a reason, and another reason later', () => {
@@ -37,12 +37,6 @@ describe('the block list', () => {
 
   it('takes a subject off the allow list', () => {
     given(accessLists, allowed()).when(block, blocking).gives(disallowed(), blocked());
-  });
-
-  it('does not take the last administrator', () => {
-    given(accessLists)
-      .when(block, { ...blocking, lastAdmin: true })
-      .refused('last_admin');
   });
 
   it('lets go of what is on it alone', () => {

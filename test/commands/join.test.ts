@@ -70,6 +70,17 @@ describe('a request to join', () => {
       .gives();
   });
 
+  it('is forgotten a day after it was rejected, and no sooner', () => {
+    given(join, requested, rejected)
+      .at(decidedAt + rejectionMs - 1)
+      .when(expire, { nodeId })
+      .gives();
+    given(join, requested, rejected)
+      .at(decidedAt + rejectionMs)
+      .when(expire, { nodeId })
+      .gives(expired);
+  });
+
   it('is refused for a day after it was rejected, for the key that was', () => {
     given(join, requested, rejected).when(request, asked).refused('join_rejected');
     given(join, requested, rejected)

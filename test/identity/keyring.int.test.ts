@@ -120,6 +120,16 @@ describe.each(stores)('the keyring %s', (where, store) => {
     expect(await fresh.dataKeyById('node:nobody', keys[0]!.keyId)).toBeUndefined();
   });
 
+  test('forgets a data key that another replica destroyed without a word, at its next sweep', async () => {
+    const [ring, other] = [await opened(store()), await opened(store())];
+    const { keyId } = await other.dataKey('node:silent');
+    const kept = await other.dataKey('node:kept');
+    await ring.erase('node:silent');
+    await other.sweep();
+    expect(await other.dataKeyById('node:silent', keyId)).toBeUndefined();
+    expect(await other.dataKey('node:kept')).toEqual(kept);
+  });
+
   test('destroys the data keys of a subject for good; what comes later has another', async () => {
     const [ring, other] = [await opened(store()), await opened(store())];
     const { keyId, key } = await ring.dataKey('node:carl');

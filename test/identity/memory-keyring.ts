@@ -15,6 +15,7 @@ export function memoryKeyring(): KeyringStore {
       keys = keys.filter(({ id }) => !ids.includes(id));
     },
     dataKey: async (subject) => dataKeys.get(subject),
+    dataKeyIds: async (subjects) => subjects.flatMap((subject) => dataKeys.get(subject)?.id ?? []),
     async keepDataKey(record) {
       if (!dataKeys.has(record.subject)) dataKeys.set(record.subject, record);
       return dataKeys.get(record.subject);

@@ -13,7 +13,7 @@ let now = Date.parse('2026-01-01T00:00:00.400Z');
 const kernel = createKernel({ logLevel: 'silent' }, { now: () => now });
 const keyring = await openKeyring(memoryKeyring(), kernel);
 const tokens = createSessionTokens(kernel, keyring, 'fed-1');
-const session = { nodeId: 'alpha', sessionId: 's-1', epoch: 3 };
+const session = { nodeId: 'alpha', sessionId: 's-1', epoch: 3, keyId: 'k'.repeat(43) };
 
 describe('a session token', () => {
   test('tells whose session it is, for 15 minutes', async () => {
@@ -68,6 +68,7 @@ describe('a session token', () => {
       sid: 's-1',
       epoch: 1,
       auth_time: 1,
+      cnf: { jkt: 'k' },
       sub: 'alpha',
       iss: 'fed-1',
       iat: seconds(),

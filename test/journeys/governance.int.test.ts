@@ -60,6 +60,9 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
   const event = <T>(node: FederationNode, name: 'revoked' | 'announcement' | 'role-changed' | 'rejected') =>
     new Promise<T>((resolve) => node.once(name, resolve as never)); // the packet of that event
 
+  const publicKeyOf = async (nodeId: string) =>
+    (await get<{ node: { public_key: string } }>(first, `/nodes/${nodeId}`)).node.public_key;
+
   it('a node that waits is let in over its socket by an approval at another replica', async () => {
     await setMode('approval');
     const { node, connected } = await waitingNode('ada', first, { capabilities: ['gpu'] });
@@ -254,6 +257,116 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await post(first, '/roles/deputy', { role: 'observer' });
     await expect.poll(async () => (await overview()).status, { timeout: 1_000 }).toBe(403);
     expect(await post(first, '/roles/nobody', { role: 'admin' })).toMatchObject({ code: 'not_found' });
+  });
+
+  it('who may govern makes no administrator, and decides on none', async () => {
+    await setMode('open');
+    const [chief, plain] = [await newNode('chief'), await newNode('plain')];
+    await chief.connect();
+    await plain.connect();
+    await post(first, '/roles/chief', { role: 'admin' });
+    const made = await call(first, 'POST', '/auth/tokens', { label: 'governor', scopes: ['govern'] });
+    const { token } = (await made.json()) as { token: string };
+    const govern = async (method: string, path: string, body?: object) =>
+      ((await (await call(second, method, path, body, token)).json()) as Partial<Problem>).code;
+    await expect.poll(() => govern('GET', '/governance/bans')).toBeUndefined();
+    const why = { reason: 'no reason' };
+    const publicKey = await publicKeyOf('chief');
+    for (const [method, path, body] of [
+      ['POST', '/governance/roles/plain', { role: 'admin' }],
+      ['POST', '/governance/invites', { role: 'admin' }],
+      ['POST', '/governance/requests/nobody/approve', { role: 'admin' }],
+      ['POST', '/governance/roles/chief', { role: 'member' }],
+      ['POST', '/governance/bans/chief', why],
+      ['POST', '/access/block/chief', why],
+      ['POST', `/access/block/${publicKey}`, why],
+      ['POST', '/auth/revoke/chief', { what: 'key', ...why }],
+      ['DELETE', '/nodes/chief'],
+    ] as const)
+      expect(await govern(method, path, body), path).toBe('forbidden');
+    expect(await govern('POST', '/governance/roles/plain', { role: 'observer' })).toBeUndefined();
+    expect(await govern('POST', '/governance/bans/plain', why)).toBeUndefined();
+    await post(first, '/roles/chief', { role: 'member' });
+  });
+
+  it('an administrator who is blocked or has no key counts as none, and nobody makes one of it', async () => {
+    const [solo, keyless] = [await newNode('solo'), await newNode('keyless')];
+    await solo.connect();
+    await keyless.connect();
+    await post(first, '/roles/solo', { role: 'admin' });
+    const ask = async (hub: TestHub, method: string, path: string, body?: object, token?: string) =>
+      (await (await call(hub, method, path, body, token)).json()) as Partial<Problem>;
+    const why = { reason: 'for now' };
+    const publicKey = await publicKeyOf('solo');
+    // Besides `solo` there is one token: while `solo` counts as none, that is the last.
+    await expect.poll(() => ask(second, 'GET', '/auth/tokens', undefined, solo.token!)).not.toHaveProperty('code');
+    for (const subject of ['solo', publicKey]) {
+      expect(await ask(first, 'POST', `/access/block/${subject}`, why)).not.toHaveProperty('code');
+      expect(await ask(second, 'POST', '/governance/roles/solo', { role: 'admin' })).toMatchObject({
+        code: 'conflict',
+      });
+      const own = first.adminToken.split('_')[1];
+      expect(await ask(first, 'DELETE', `/auth/tokens/${own}`)).toMatchObject({ code: 'last_admin' });
+      expect(await ask(first, 'POST', `/access/unblock/${subject}`)).not.toHaveProperty('code');
+    }
+    await ask(first, 'POST', '/auth/revoke/keyless', { what: 'key', ...why });
+    expect(await ask(second, 'POST', '/governance/roles/keyless', { role: 'admin' })).toMatchObject({
+      code: 'conflict',
+    });
+    // Counted in again, so the token could go now; and the revoked key of the one that is left could not.
+    const other = (await ask(first, 'POST', '/auth/tokens', { label: 'other', scopes: ['admin'] })) as {
+      token: string;
+    };
+    const [mine, theirs] = [first.adminToken.split('_')[1], other.token.split('_')[1]];
+    expect(await ask(first, 'DELETE', `/auth/tokens/${theirs}`)).not.toHaveProperty('code');
+    expect(await ask(first, 'POST', '/auth/revoke/solo', { what: 'key', ...why })).not.toHaveProperty('code');
+    expect(await ask(first, 'DELETE', `/auth/tokens/${mine}`)).toMatchObject({ code: 'last_admin' });
+    await ask(first, 'DELETE', '/nodes/solo');
+  });
+
+  it('a command that is sent again does not take what came after it', async () => {
+    const again = async (method: string, path: string, body: object | undefined, key: string) =>
+      fetch(`${first.url}/api/federation${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${first.adminToken}`,
+          'idempotency-key': key,
+          ...(body && { 'content-type': 'application/json' }),
+        },
+        ...(body && { body: JSON.stringify(body) }),
+      }).then((answer) => answer.json() as Promise<object>);
+    await setMode('open');
+    const key = await generateKey();
+    await (await newNode('phoenix', first, { key })).connect();
+    const removed = await again('DELETE', '/nodes/phoenix', undefined, 'remove-1');
+    await expect.poll(async () => (await call(first, 'GET', '/nodes/phoenix')).status).toBe(404);
+    await (await newNode('phoenix', first, { key })).connect();
+    expect(await again('DELETE', '/nodes/phoenix', undefined, 'remove-1')).toEqual(removed);
+    await expect((await newNode('thief', first, { key })).connect()).rejects.toMatchObject({ code: 'key_taken' });
+    const taken = { what: 'key', reason: 'stolen' };
+    const revoked = await again('POST', '/auth/revoke/phoenix', taken, 'revoke-1');
+    await call(first, 'DELETE', '/nodes/phoenix');
+    const fresh = await generateKey();
+    await expect
+      .poll(() => newNode('phoenix', first, { key: fresh }).then((node) => node.connect().then(() => 'in', String)))
+      .toBe('in');
+    expect(await again('POST', '/auth/revoke/phoenix', taken, 'revoke-1')).toEqual(revoked);
+    await (await newNode('phoenix', first, { key: fresh })).connect();
+  });
+
+  it('one address has twenty requests waiting at most', async () => {
+    await setMode('approval');
+    const answers = [];
+    for (let at = 0; at < 21; at++) {
+      const { register } = await visitor(first, `crowd-${at}`, await generateKey());
+      answers.push(((await register(first)) as Problem).code);
+    }
+    expect(answers).toContain('approval_required');
+    expect(answers.at(-1)).toBe('overloaded');
+    const { requests } = await get<{ requests: Listed[] }>(first, '/governance/requests?status=pending&limit=500');
+    expect(requests.length).toBeLessThanOrEqual(20);
+    for (const { node_id } of requests) await post(first, `/requests/${node_id}/reject`, { reason: 'a crowd' });
+    await setMode('open');
   });
 
   it('an announcement reaches every member, also one that comes back later', async () => {

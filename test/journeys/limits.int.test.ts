@@ -187,7 +187,7 @@ describe.each(['one hub on SQLite', 'two replicas with one Redis'] as const)('%s
     const printed: string[] = [];
     const write = vi.spyOn(process.stdout, 'write').mockImplementation((text) => printed.push(String(text)) > 0);
     const run = (...args: string[]) => {
-      const program = new Command();
+      const program = new Command().exitOverride().configureOutput({ writeErr: () => {} });
       registerLimits(
         program,
         () => new HubClient(first.url, first.adminToken),
@@ -197,6 +197,7 @@ describe.each(['one hub on SQLite', 'two replicas with one Redis'] as const)('%s
     };
     try {
       await run();
+      await expect(run('set', 'hal')).rejects.toMatchObject({ exitCode: 2 });
       await run('set', 'hal', '--requests', '12');
       await expect
         .poll(() => call(first, 'GET', '/limits/hal', { token: first.adminToken }))

@@ -3,7 +3,13 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DomainEvent, encode, keptTypes } from '../../src/events/catalog.ts';
 import { auditLog, targets } from '../../src/projections/audit-log.ts';
-import { type AuditFilter, type AuditPage, findAudit, firstSince } from '../../src/projections/audit-queries.ts';
+import {
+  type AuditFilter,
+  type AuditPage,
+  findAudit,
+  firstSince,
+  momentOf,
+} from '../../src/projections/audit-queries.ts';
 import { backends, freshPlace, type Opened, openBoth } from './backends.ts';
 import { heartbeat, registered, streamOf, tell } from './facts.ts';
 
@@ -133,6 +139,44 @@ describe.each(backends)('the audit log on %s', (kind) => {
     expect(await positions({ correlation: 'corr-1', actor: 'operator:abc' })).toEqual([first]);
     expect(await positions({ correlation: 'corr-1', actor: 'node:ada' })).toEqual([]);
     expect(await positions({ target: 'ADA' })).toEqual([]);
+  });
+
+  it('finds by moments at either end of time', async () => {
+    const all = await positions({});
+    expect(all.length).toBeGreaterThan(0);
+    expect(await positions({ before: '9999-12-31T23:59:59.999Z' })).toEqual(all);
+    expect(await positions({ before: '9999-12-31T23:30:00.000Z' })).toEqual(all);
+    expect(await positions({ after: '0000-01-01T00:00:00.000Z' })).toEqual(all);
+    expect(await positions({ after: '9999-12-31T23:30:00.000Z' })).toEqual([]);
+    expect([momentOf(8.64e15), momentOf(-8.64e15)]).toEqual(['9999-12-31T23:59:59.999Z', '0000-01-01T00:00:00.000Z']);
+  });
+
+  it('finds the same with an outcome besides what leads to few rows', async () => {
+    const banned = await positions({ code: 'banned' });
+    expect(banned).toHaveLength(1);
+    for (const outcome of [undefined, 'refused'] as const) {
+      expect(await positions({ code: 'banned', outcome, actor: 'anonymous' })).toEqual(banned);
+      expect(await positions({ code: 'banned', outcome, action: 'POST /nodes/register' })).toEqual(banned);
+      expect(await positions({ code: 'banned', outcome, action: 'POST *' })).toEqual(banned);
+    }
+    expect(await positions({ outcome: 'done', actor: 'anonymous' })).toEqual([]);
+    expect(await positions({ code: 'banned', outcome: 'done' })).toEqual([]);
+  });
+
+  it('leaves out only the event that cannot be read, not those of its stream that follow', async () => {
+    const event: DomainEvent = {
+      type: 'governance.announced',
+      data: { announcement_id: 'an', message: 'm', level: 'info' },
+    };
+    const first = await note(event);
+    const about = { id: randomUUID(), time: '2026-03-01T10:00:00.000Z', meta: '{"actor":"hub"}' };
+    const broken = () => ({ ...encode(event, about), id: randomUUID(), data: 'null' });
+    await hub.log.append(streamOf(event), 'any', [broken()]);
+    await hub.log.append(streamOf(event), 'any', [broken()]);
+    const second = await note(event);
+    expect(await positions({ action: 'governance.announced' })).toEqual([first, second]);
+    const third = await note(event);
+    expect(await positions({ action: 'governance.announced' })).toEqual([first, second, third]);
   });
 
   it('finds by odd text as rows hold it: NUL, lone surrogates, and more than it keeps', async () => {

@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
 import { exportJWK, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { generateKey } from '../../src/client/key-file.ts';
+import { keyThumbprint } from '../../src/ed25519.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 import { RawSocket } from './raw-socket.ts';
 import {
@@ -262,9 +263,10 @@ describe('a token', () => {
     file.close();
     const { kid, x } = await hubKey();
     const privateKey = await importJWK({ kty: 'OKP', crv: 'Ed25519', x: x!, d }, 'EdDSA');
-    const { answer } = await joinByHttp(hub, aName());
+    const { answer, key } = await joinByHttp(hub, aName());
     const header = { alg: 'EdDSA', typ, kid };
-    const about = { ...claims, sid: String(answer.session_id) };
+    const cnf = { jkt: keyThumbprint(key.publicKey) };
+    const about = { ...claims, cnf, sid: String(answer.session_id) };
     const sub = (answer.node as { node_id: string }).node_id;
     const signed = (change: { iss?: string; typ?: string; exp?: string; sub?: string }) =>
       new SignJWT(about)

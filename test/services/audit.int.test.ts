@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLog, openViews } from '../../src/backends.ts';
 import { Executor } from '../../src/commands/execute.ts';
 import { type Asked, anonymous } from '../../src/doors.ts';
+import { Fault } from '../../src/errors.ts';
 import { type DomainEvent, decode } from '../../src/events/catalog.ts';
 import type { EventLog } from '../../src/events/log.ts';
 import { createKernel } from '../../src/kernel.ts';
@@ -130,9 +131,29 @@ describe('refusals', () => {
     const refusals = new Refusals(kernel);
     for (let n = 0; n < 5_000; n++) refusals.add(stranger('198.51.100.1', `GET /made-up/${n}`), 'not_found');
     const facts = refusals.due();
-    expect(facts).toHaveLength(kindsLimit.strangers + kindsLimit.together + 1);
     expect(total(facts)).toBe(5_000);
-    expect(refusedIn(facts).at(-1)).toMatchObject({ actor: 'various', action: 'various', code: 'various' });
+    expect(refusedIn(facts).at(-1)).toMatchObject({ actor: 'anonymous', action: 'various', code: 'various' });
+    expect(facts).toHaveLength(41);
+  });
+
+  it('leaves one source no more than its share, and keeps who it was the longest', () => {
+    const refusals = new Refusals(kernel);
+    for (let n = 0; n < 5_000; n++) refusals.add({ ...node('a'), target: `t${n}` }, 'forbidden');
+    for (let n = 0; n < 500; n++) refusals.add({ ...node('a'), target: `t${n}` }, 'rate_limited');
+    for (let n = 0; n < 5_000; n++) refusals.add(stranger(`2001:db8:1:2::${n.toString(16)}`), 'banned');
+    refusals.add({ ...node('b'), target: 't' }, 'forbidden');
+    refusals.add(stranger('198.51.100.1'), 'banned');
+    const facts = refusedIn(refusals.due());
+    const of = (actor: string) => facts.filter((fact) => fact.actor === actor);
+    expect(of('node:a').filter(({ target }) => target !== '')).toHaveLength(20);
+    expect(of('node:a').filter(({ target }) => target === '')).toMatchObject([
+      { action: 'DELETE /nodes/:id', code: 'forbidden', address: '192.0.2.1', count: 4_980 },
+      { action: 'DELETE /nodes/:id', code: 'rate_limited', count: 500 },
+    ]);
+    expect(of('node:b')).toMatchObject([{ target: 't', count: 1 }]);
+    expect(of('anonymous')).toContainEqual(expect.objectContaining({ address: '198.51.100.1', code: 'banned' }));
+    expect(of('anonymous').length).toBeLessThan(kindsLimit.strangers);
+    expect(of('various')).toEqual([]);
   });
 });
 
@@ -180,7 +201,9 @@ describe('the writer', () => {
     const appends: number[] = [];
     const note = (stream: string, facts: readonly DomainEvent[], about: { actor: string }) => {
       appends.push(facts.length);
-      return away ? Promise.reject(new Error('the log is away')) : executor.note(stream, facts, about);
+      return away
+        ? Promise.reject(new Fault('log_unavailable', 'the log is away'))
+        : executor.note(stream, facts, about);
     };
     const writer = new Writer({ note }, kernel);
     const facts = Array.from({ length: waitingLimit + 7 }, () => refused('anonymous'));
@@ -194,7 +217,72 @@ describe('the writer', () => {
   });
 });
 
+describe('a fact that the log will not take', () => {
+  it('is let go by itself; those beside it and after it are written', async () => {
+    const note = (stream: string, facts: readonly DomainEvent[], about: { actor: string }) =>
+      facts.some(({ data }) => 'target' in data && data.target === 'bad')
+        ? Promise.reject(new TypeError('does not fit'))
+        : executor.note(stream, facts, about);
+    const writer = new Writer({ note }, kernel);
+    const facts = Array.from({ length: 6_000 }, (_, n): Fact => {
+      const data = { actor: `node:${n % 60}`, address: '', action: 'a', target: n === 120 ? 'bad' : '', code: 'c' };
+      return { type: 'audit.refused', data: { ...data, count: 1, first_at: 'f', last_at: 'l' } };
+    });
+    await writer.write(facts);
+    expect(await log.head()).toBe(5_999);
+    await writer.write([]);
+    expect(await log.head()).toBe(5_999);
+    expect(warnings).toEqual(['the event log does not take a fact of the audit log']);
+  });
+});
+
 describe('trimming', () => {
+  it('stops when the views do not follow, and goes on an hour later', async () => {
+    const views = await openViews({
+      url: `sqlite:${folder}`,
+      logUrl: `sqlite:${folder}`,
+      log,
+      kernel,
+      logLevel: 'silent',
+    });
+    const lease = soleLeases(1).acquire('audit-logger');
+    const facts: DomainEvent[] = ['a', 'b'].map((id) => ({
+      type: 'governance.announced',
+      data: { announcement_id: id, message: 'm', level: 'info' },
+    }));
+    let last = 0;
+    // More positions than one event trims.
+    for (let n = 0; n < 110; n++)
+      last = await executor.note('announcements', Array(1_000).fill(facts[0]), { actor: 'hub' });
+    await views.read(last, async () => {});
+    const waited: number[] = [];
+    const behind: Pick<typeof views, 'db' | 'read'> = {
+      db: views.db,
+      async read(position, query) {
+        waited.push(position ?? 0);
+        return { value: await query(views.db), position: last, stale: true };
+      },
+    };
+    time += 31 * 86_400_000;
+    const trimming = new Trimming({
+      views: { ...views, ...behind, db: views.db } as typeof views,
+      executor,
+      kernel,
+      lease,
+      days: 30,
+    });
+    try {
+      await trimming.run();
+      const trims = await told('audit');
+      expect(trims).toHaveLength(1);
+      expect(waited).toEqual([trims[0]!.position]);
+    } finally {
+      await trimming.close();
+      await lease.release();
+      await views.close();
+    }
+  });
+
   it('takes what is older than the policy, in bounded steps, once an hour; the log keeps it', async () => {
     const views = await openViews({
       url: `sqlite:${folder}`,

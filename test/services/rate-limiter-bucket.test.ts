@@ -1,8 +1,8 @@
 /** The law of an allowance, held against a model that counts in whole numbers of any size. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { networkOf } from '../../src/network.ts';
 import { add, type Bucket, leak, parts, waitFor } from '../../src/services/rate-limiter/bucket.ts';
-import { networkOf } from '../../src/services/rate-limiter/network.ts';
 import { Model, steps } from './rate-limiter-model.ts';
 
 it('a bucket holds the law exactly, whatever happens to it', () => {

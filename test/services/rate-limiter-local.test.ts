@@ -50,6 +50,15 @@ describe('a minute’s allowance', () => {
     expect(passes(ada)).toBe(100);
   });
 
+  it('says the longest wait when two are used up', () => {
+    const { limiter, enter, passes } = alone();
+    limiter.spend(ada, '', 2_000_000);
+    expect(enter(ada).short).toMatchObject({ limit: 'megabytes', retryAfterMs: 60_000 });
+    limiter.spend(operator, '', 999_999);
+    expect(passes(operator)).toBe(100);
+    expect(enter(operator, 'requests', 100_000).short).toMatchObject({ limit: 'megabytes', retryAfterMs: 6_000 });
+  });
+
   it('is one for each kind and for each identity', () => {
     const { passes } = alone();
     expect([passes(ada), passes(ada, 'messages'), passes(operator), passes({ ...ada, nodeId: 'bob' })]).toEqual([

@@ -6,11 +6,17 @@ import { type Asked, actorOf } from '../../doors.ts';
 import type { Code } from '../../errors.ts';
 import type { EventData } from '../../events/catalog.ts';
 import { isoTime, type Kernel } from '../../kernel.ts';
+import { networkOf } from '../../network.ts';
 import { minuteOf } from './minute.ts';
 import type { Fact } from './writer.ts';
 
 /** Kinds a minute at this replica: of those who proved themselves, of strangers, and of what is beyond those, taken together. */
 export const kindsLimit = { known: 1_000, strangers: 60, together: 200 };
+/**
+ * Kinds a minute of one source, an actor or a stranger's network: as they are, then by all but their target, then as one.
+ * So nobody takes the room of others, nor hides what they did among what is not theirs.
+ */
+export const sourceLimits = [20, 20, 1] as const;
 /** Stands for whoever, whatever and wherever, where many were taken together. */
 const various = 'various';
 
@@ -34,6 +40,8 @@ export class Refusals {
     strangers: new Map(),
     together: new Map(),
   };
+  /** Kinds that each source has, by how much of them is kept. Never more entries than kinds. */
+  readonly #ofSource = new Map<string, number>();
   #minute: number;
 
   constructor(kernel: Kernel) {
@@ -61,17 +69,40 @@ export class Refusals {
   all(): Fact[] {
     const facts = this.#take(() => true);
     for (const kinds of Object.values(this.#rooms)) kinds.clear();
+    this.#ofSource.clear();
     return facts;
   }
 
-  #kindOf({ identity, address, action, target }: Asked, code: Code): Kind {
+  #kindOf({ identity, address, action, target: named }: Asked, code: Code): Kind {
     const actor = actorOf(identity);
     const stranger = identity.kind === 'anonymous';
+    const room = stranger ? 'strangers' : 'known';
+    const source = stranger ? networkOf(address) : actor;
+    const target = code === 'rate_limited' ? '' : named; // who asks too much names as many as they like
+    const ways: readonly Kind['what'][] = [
+      { actor, address, action, target, code },
+      { actor, address, action, target: '', code },
+      { actor, address: stranger ? address : '', action: various, target: '', code: various },
+    ];
+    for (const [way, what] of ways.entries()) {
+      const kind = this.#ofItsOwn(room, source, way, what);
+      if (kind) return kind;
+    }
     return (
-      this.#find(stranger ? 'strangers' : 'known', { actor, address, action, target, code }) ??
       this.#find('together', { actor: stranger ? actor : various, address: '', action, target: '', code }) ??
       this.#make('together', { actor: various, address: '', action: various, target: '', code: various })
     );
+  }
+
+  /** The kind in its room, made where there is none and its source has not too many of them. */
+  #ofItsOwn(room: Room, source: string, way: number, what: Kind['what']): Kind | undefined {
+    const counted = `${room} ${way} ${source}`;
+    const made = this.#ofSource.get(counted) ?? 0;
+    if (made >= sourceLimits[way]!) return this.#rooms[room].get(keyOf(what));
+    const before = this.#rooms[room].size;
+    const kind = this.#find(room, what);
+    if (this.#rooms[room].size > before) this.#ofSource.set(counted, made + 1);
+    return kind;
   }
 
   /** The kind in its room, made where there is none and room for it. */

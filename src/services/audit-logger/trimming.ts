@@ -1,9 +1,9 @@
 /** Lets go of rows of the audit log that are older than the operator's policy. The log keeps their events. */
 import { auditStream } from '../../commands/audit.ts';
 import type { Hub } from '../../hub.ts';
-import { type Cancel, isoTime } from '../../kernel.ts';
+import type { Cancel } from '../../kernel.ts';
 import type { Lease } from '../../lease.ts';
-import { firstSince, oldestPosition } from '../../projections/audit-queries.ts';
+import { firstSince, momentOf, oldestPosition } from '../../projections/audit-queries.ts';
 
 const lookEveryMs = 60_000;
 const trimEveryMs = 3_600_000;
@@ -41,11 +41,14 @@ export class Trimming {
     if (days === undefined || !lease.held()) return;
     try {
       const oldest = await oldestPosition(views.db);
-      const through = (await firstSince(views.db, isoTime(kernel.now() - days * dayMs))) - 1;
+      const through = (await firstSince(views.db, momentOf(kernel.now() - days * dayMs))) - 1;
       let from = oldest ?? Number.POSITIVE_INFINITY;
       for (let trims = 0; trims < trimsLimit && from <= through && lease.held(); trims++) {
         const to = Math.min(through, from + trimPositions - 1);
-        await executor.note(auditStream, [{ type: 'audit.trimmed', data: { through: to } }], { actor: 'hub' });
+        const trimmed = { type: 'audit.trimmed', data: { through: to } } as const;
+        const position = await executor.note(auditStream, [trimmed], { actor: 'hub' });
+        // One such transaction of the views at a time: whoever waits for them waits for one step.
+        if ((await views.read(position, async () => {})).stale) break;
         from = to + 1;
       }
       this.#trimmedAt = kernel.monotonicMs();

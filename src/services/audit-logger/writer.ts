@@ -1,9 +1,11 @@
 /**
  * Puts what was told into the log, in few appends, and keeps it while the log is away. What a failed append may have
- * written is written again: after a fault a count may be told twice, never silently lost.
+ * written is written again: after a fault a count may be told twice, never silently lost. What the log will never take is let go,
+ * by itself and loudly.
  */
 import { auditStream, readsStream } from '../../commands/audit.ts';
 import type { Executor } from '../../commands/execute.ts';
+import { Fault } from '../../errors.ts';
 import type { DomainEvent } from '../../events/catalog.ts';
 import type { Kernel } from '../../kernel.ts';
 
@@ -49,14 +51,18 @@ export class Writer {
     try {
       for (let from = 0; from < batches.length; from += appendsAtOnce) {
         const together = batches.slice(from, from + appendsAtOnce);
-        const done = await Promise.allSettled(together.map((batch) => this.#append(batch)));
-        const failed = together.filter((_, at) => done[at]!.status === 'rejected');
-        if (failed.length === 0) continue;
-        for (const batch of [...failed, ...batches.slice(from + appendsAtOnce)]) this.#keep(batch.facts);
-        const reason = done.find((each) => each.status === 'rejected')?.reason;
-        this.#kernel.log.warn({ err: reason, waiting: this.#waiting.length }, 'the audit log waits for the event log');
-        return;
+        const faults = (await Promise.all(together.map((batch) => this.#put(batch)))).filter(
+          (fault) => fault !== undefined,
+        );
+        if (faults.length === 0) continue;
+        if (faults.length === together.length)
+          for (const { facts } of batches.splice(from + appendsAtOnce)) this.#keep(facts); // the log is away
+        this.#kernel.log.warn(
+          { err: faults[0], waiting: this.#waiting.length },
+          'the audit log waits for the event log',
+        );
       }
+      if (this.#waiting.length > 0) return;
       if (this.#dropped > 0)
         this.#kernel.log.error({ facts: this.#dropped }, 'refusals and reads were not written down');
       this.#dropped = 0;
@@ -69,6 +75,31 @@ export class Writer {
     const room = Math.max(0, waitingLimit - this.#waiting.length);
     this.#waiting.push(...facts.slice(0, room));
     this.#dropped += Math.max(0, facts.length - room);
+  }
+
+  /** Writes a batch, or keeps it and answers the fault that it met. One that holds what the log will not take is written fact by fact. */
+  async #put(batch: Batch): Promise<Fault | undefined> {
+    const { facts } = batch;
+    try {
+      await this.#append(batch);
+      return undefined;
+    } catch (error) {
+      if (error instanceof Fault) {
+        this.#keep(facts);
+        return error;
+      }
+      if (facts.length === 1) {
+        this.#kernel.log.error({ err: error, fact: facts[0] }, 'the event log does not take a fact of the audit log');
+        return undefined;
+      }
+    }
+    for (const [at, fact] of facts.entries()) {
+      const fault = await this.#put({ ...batch, facts: [fact] });
+      if (!fault) continue;
+      this.#keep(facts.slice(at + 1));
+      return fault;
+    }
+    return undefined;
   }
 
   async #append({ stream, actor, facts }: Batch): Promise<void> {

@@ -1,10 +1,11 @@
 /** Bans: of a node id and of the key it had, under whatever id. */
-import { appoint, dismissThen } from '../../admins.ts';
+import { appointIfUsable, dismissThen } from '../../admins.ts';
 import { ban, banStream, impose, lift } from '../../commands/ban.ts';
+import { wasDone } from '../../commands/command-id.ts';
 import type { About, Executed } from '../../commands/execute.ts';
 import { join, joinStream } from '../../commands/join.ts';
 import { node, nodeStream } from '../../commands/node.ts';
-import { end, session, sessionStream } from '../../commands/session.ts';
+import { revoke, session, sessionStream } from '../../commands/session.ts';
 import { keyThumbprint } from '../../ed25519.ts';
 import { isRefusal, type Refusal } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
@@ -43,7 +44,8 @@ export class Bans {
    * of it to join is rejected. Refuses `last_admin`.
    */
   async impose(nodeId: string, reason: string, about: About): Promise<Executed<{ reason: string }> | Refusal> {
-    const { executor } = this.#hub;
+    const { executor, log } = this.#hub;
+    const again = await wasDone(log, about);
     const known = await executor.state(nodeStream(nodeId), node);
     const asked = await executor.state(joinStream(nodeId), join);
     const publicKey = [known, asked].map((one) => ('publicKey' in one ? one.publicKey : undefined)).find(Boolean);
@@ -51,7 +53,7 @@ export class Bans {
     const imposed = await dismissThen(this.#hub, `node:${nodeId}`, about, () =>
       executor.execute(banStream(nodeId), ban, impose, command, about),
     );
-    if (!isRefusal(imposed)) await this.#showOut(nodeId, imposed.reply.reason, about);
+    if (!isRefusal(imposed) && !again) await this.#showOut(nodeId, imposed.reply.reason, about);
     return imposed;
   }
 
@@ -60,8 +62,7 @@ export class Bans {
     const { executor } = this.#hub;
     const lifted = await executor.execute(banStream(nodeId), ban, lift, { nodeId }, about);
     if (isRefusal(lifted)) return lifted;
-    const known = await executor.state(nodeStream(nodeId), node);
-    if (known.membership === 'member' && known.role === 'admin') await appoint(this.#hub, `node:${nodeId}`, about);
+    await appointIfUsable(this.#hub, nodeId, about);
     return lifted;
   }
 
@@ -71,14 +72,9 @@ export class Bans {
 
   /** What a crash leaves undone here is refused at every door all the same: the ban itself is written. */
   async #showOut(nodeId: string, reason: string, { command: _, ...about }: About): Promise<void> {
-    const { executor, live } = this.#hub;
     await this.#registry.leave(nodeId, about);
-    for (const transport of ['socket', 'http']) {
-      const open = live.sessions.get(`${nodeId}/${transport}`);
-      if (open?.status !== 'open') continue;
-      const command = { nodeId, sessionId: open.session_id, cause: 'banned' };
-      await executor.execute(sessionStream(nodeId), session, end, command, about);
-    }
+    // All of them, known here or not: none counts again when the ban is lifted.
+    await this.#hub.executor.execute(sessionStream(nodeId), session, revoke, { nodeId, reason: 'banned' }, about);
     await this.#requests.reject(nodeId, `banned: ${reason}`, about); // refused where none waits
   }
 

@@ -1,5 +1,6 @@
 /** Requests to join: who waits, and what happens when an administrator decides. */
-import { appoint } from '../../admins.ts';
+import { appointIfUsable, shutOut } from '../../admins.ts';
+import { wasDone } from '../../commands/command-id.ts';
 import type { About, Executed } from '../../commands/execute.ts';
 import {
   type Approved,
@@ -20,26 +21,28 @@ import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { NodeRole } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
+import type { JoinRow } from '../../projections/joins.ts';
 import type { NodeRegistry } from '../node-registry.ts';
 
 /** Requests that may wait at once; beyond, strangers are asked to come back. Held by each replica as it reads the log. */
 const mostPending = 1_000;
+/** Of these, from one address. */
+const mostFromOne = 20;
 
 export class JoinRequests {
   readonly #hub: Hub;
   readonly #registry: Pick<NodeRegistry, 'register'>;
-  /** Node ids whose requests wait. */
-  readonly #pending = new Set<string>();
+  /** Node ids whose requests wait, with the address that each asked from last. */
+  readonly #pending = new Map<string, string>();
+  /** How many wait from each address. */
+  readonly #from = new Map<string, number>();
   readonly #stop: Cancel;
 
   constructor(hub: Hub, registry: Pick<NodeRegistry, 'register'>) {
     this.#hub = hub;
     this.#registry = registry;
-    for (const row of hub.live.joins.values()) if (row.status === 'pending') this.#pending.add(row.node_id);
-    this.#stop = hub.live.joins.onChange((nodeId, row) => {
-      if (row?.status === 'pending') this.#pending.add(nodeId);
-      else this.#pending.delete(nodeId);
-    });
+    for (const row of hub.live.joins.values()) this.#note(row.node_id, row);
+    this.#stop = hub.live.joins.onChange((nodeId, row) => this.#note(nodeId, row));
   }
 
   /** How many wait. */
@@ -48,7 +51,7 @@ export class JoinRequests {
   }
 
   pending(): readonly string[] {
-    return [...this.#pending];
+    return [...this.#pending.keys()];
   }
 
   isPending(nodeId: string): boolean {
@@ -63,8 +66,8 @@ export class JoinRequests {
     const { nodeId, publicKey, profile, address } = candidate;
     const taken = this.#taken(nodeId, publicKey);
     if (taken) return taken;
-    if (this.#pending.size >= mostPending && !this.#pending.has(nodeId))
-      return refuse('overloaded', `${mostPending} requests to join wait already`);
+    const full = this.#pending.has(nodeId) ? undefined : this.#full(address);
+    if (full) return full;
     const lifetimeMs = this.#hub.config.joinMs;
     const command = { nodeId, publicKey, profile, address, lifetimeMs, removedAt };
     const asked = await this.#hub.executor.execute(joinStream(nodeId), join, request, command, about);
@@ -84,22 +87,30 @@ export class JoinRequests {
    * `node_id_taken`, `key_taken`, `key_revoked`. What is found only when it is registered turns the request into a rejected one.
    */
   async approve(nodeId: string, role: NodeRole, about: About): Promise<Executed<Approved> | Refusal> {
-    const { executor, live } = this.#hub;
+    const { executor } = this.#hub;
     const state = await executor.state(joinStream(nodeId), join);
-    const ban = live.bans.get(nodeId);
-    const taken = state.status === 'pending' ? this.#taken(nodeId, state.publicKey) : undefined;
-    if (taken || (ban && state.status === 'pending')) return taken ?? refuse('banned', ban?.reason ?? '');
+    const barred = state.status === 'pending' ? this.#barred(nodeId, state.publicKey) : undefined;
+    if (barred) return barred;
+    const judged = role === 'admin' && state.status === 'pending' && !(await wasDone(this.#hub.log, about));
+    const useless = judged ? await shutOut(this.#hub, nodeId, state.publicKey) : undefined;
+    if (useless) return refuse('conflict', `${useless}, so it cannot be an administrator`);
     const approved = await executor.execute(joinStream(nodeId), join, approve, { nodeId, role }, about);
     if (isRefusal(approved)) return approved;
     const failed = await this.complete(nodeId, about);
     return failed ?? approved;
   }
 
+  /** What stands against a node that waits: its id or key is taken, or is banned or blocked by now. */
+  #barred(nodeId: string, publicKey: string): Refusal | undefined {
+    const identity = { kind: 'node', nodeId, sessionId: '', role: 'observer', publicKey } as const;
+    return this.#taken(nodeId, publicKey) ?? this.#hub.doors.judge(identity);
+  }
+
   reject(nodeId: string, reason: string, about: About): Promise<Executed<undefined> | Refusal> {
     return this.#hub.executor.execute(joinStream(nodeId), join, reject, { nodeId, reason }, about);
   }
 
-  /** Writes down that a request lapsed, if it did. */
+  /** Writes down that a request lapsed, or that a rejection counts no more, if that is so. */
   async expire(nodeId: string): Promise<void> {
     await this.#hub.executor.execute(joinStream(nodeId), join, expire, { nodeId }, { actor: 'hub' });
   }
@@ -126,11 +137,30 @@ export class JoinRequests {
       await executor.execute(joinStream(nodeId), join, takeBack, { nodeId, reason }, about);
       return registered;
     }
-    return role === 'admin' ? appoint(this.#hub, `node:${nodeId}`, about) : undefined;
+    return role === 'admin' ? appointIfUsable(this.#hub, nodeId, about) : undefined;
   }
 
   close(): void {
     this.#stop();
+  }
+
+  #note(nodeId: string, row: JoinRow | undefined): void {
+    const before = this.#pending.get(nodeId);
+    if (before !== undefined) {
+      const others = (this.#from.get(before) ?? 1) - 1;
+      if (others > 0) this.#from.set(before, others);
+      else this.#from.delete(before);
+      this.#pending.delete(nodeId);
+    }
+    if (row?.status !== 'pending') return;
+    this.#pending.set(nodeId, row.address);
+    this.#from.set(row.address, (this.#from.get(row.address) ?? 0) + 1);
+  }
+
+  #full(address: string): Refusal | undefined {
+    if (this.#pending.size >= mostPending) return refuse('overloaded', `${mostPending} requests to join wait already`);
+    if ((this.#from.get(address) ?? 0) < mostFromOne) return undefined;
+    return refuse('overloaded', `${mostFromOne} requests to join wait already from this address`);
   }
 
   /** Whether id or key are another's by now, as this replica reads the log. */

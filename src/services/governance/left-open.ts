@@ -4,6 +4,7 @@
  * few seconds; each step is idempotent.
  */
 import { appoint, dismiss } from '../../admins.ts';
+import { rejectionMs } from '../../commands/join.ts';
 import { node, nodeStream } from '../../commands/node.ts';
 import { keyThumbprint } from '../../ed25519.ts';
 import type { Hub } from '../../hub.ts';
@@ -17,6 +18,9 @@ const lookEveryMs = 2_000;
 const approvalMs = 5_000;
 /** Whoever makes or unmakes an administrator may still be between the two steps before this, milliseconds. */
 const countingMs = 60_000;
+
+/** Rejections that one look may end. */
+const mostEnded = 100;
 
 /** Starts looking; what is returned stops it. */
 export function finishGovernance(hub: Hub, lease: Lease, requests: JoinRequests, invites: Invites): Cancel {
@@ -52,6 +56,7 @@ async function finishRequests({ live, kernel }: Hub, requests: JoinRequests, don
     if (row && Date.parse(row.expires_at) <= kernel.now()) await requests.expire(nodeId);
     else if (row && member?.public_key === row.public_key) await requests.settle(nodeId, row.public_key, member.role);
   }
+  for (const nodeId of outlivedRejections(live, kernel.now())) await requests.expire(nodeId);
   for (const row of live.joins.values()) {
     if (row.status !== 'approved' || done.has(row.node_id) || live.nodes.get(row.node_id)) continue;
     if (kernel.now() - Date.parse(row.decided_at ?? row.requested_at) < approvalMs) continue;
@@ -59,6 +64,17 @@ async function finishRequests({ live, kernel }: Hub, requests: JoinRequests, don
     if (failed) kernel.log.warn({ nodeId: row.node_id, code: failed.refused }, 'an approved node could not be let in');
     done.add(row.node_id);
   }
+}
+
+/** Rejected nodes that would be heard again by now: nothing needs to be kept of them. */
+function outlivedRejections({ joins }: Hub['live'], now: number): string[] {
+  const outlived: string[] = [];
+  for (const { node_id, status, decided_at } of joins.values()) {
+    if (outlived.length >= mostEnded) break;
+    if (status === 'rejected' && decided_at !== null && now - Date.parse(decided_at) >= rejectionMs)
+      outlived.push(node_id);
+  }
+  return outlived;
 }
 
 async function finishClaims({ live, kernel, executor }: Hub, invites: Invites): Promise<void> {
@@ -91,8 +107,11 @@ async function recount(hub: Hub, since: Map<string, number>): Promise<void> {
 function miscounts({ live, kernel }: Hub): Map<string, boolean> {
   const wrong = new Map<string, boolean>();
   const nodes = new Set<string>();
-  for (const { node_id, role } of live.nodes.values())
-    if (role === 'admin' && !live.bans.get(node_id)) nodes.add(`node:${node_id}`);
+  const blocked = (subject: string) => live.access.get(`block/${subject}`) !== undefined;
+  for (const { node_id, role, public_key } of live.nodes.values()) {
+    if (role !== 'admin' || live.bans.get(node_id) || blocked(node_id) || blocked(public_key)) continue;
+    if (live.keys.get(keyThumbprint(public_key))?.status !== 'retired') nodes.add(`node:${node_id}`);
+  }
   const real = new Set(nodes);
   const lasting = new Set<string>();
   for (const { prefix, scopes, expires_at, revoked_at } of live.operatorTokens.values()) {

@@ -1,8 +1,9 @@
 /** Roles of members: what each may do is in rights.ts. */
-import { appoint, dismissThen } from '../../admins.ts';
+import { appointIfUsable, dismissThen, shutOut } from '../../admins.ts';
+import { wasDone } from '../../commands/command-id.ts';
 import type { About, Executed } from '../../commands/execute.ts';
 import { changeRole, node, nodeStream } from '../../commands/node.ts';
-import { isRefusal, type Refusal } from '../../errors.ts';
+import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { NodeRole } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
 
@@ -15,20 +16,21 @@ export class Roles {
     this.#hub = hub;
   }
 
-  /** Gives a member another role. Refuses `not_found`, `node_removed`, `last_admin`. */
+  /** Gives a member another role. Refuses `not_found`, `node_removed`, `last_admin`, and `conflict` for an administrator who could do nothing. */
   async change(nodeId: string, role: NodeRole, about: About): Promise<Changed> {
     const { executor } = this.#hub;
     const change = () => executor.execute(nodeStream(nodeId), node, changeRole, { nodeId, role }, about);
     if (role !== 'admin') return dismissThen(this.#hub, `node:${nodeId}`, about, change);
+    const useless = (await wasDone(this.#hub.log, about)) ? undefined : await this.#shutOut(nodeId);
+    if (useless) return refuse('conflict', `${useless}, so it cannot be an administrator`);
     const changed = await change();
     if (isRefusal(changed)) return changed;
-    return (await this.#appoint(nodeId, about)) ?? changed;
+    // By how it stands now: the same command sent again must not count in a node that was demoted since.
+    return (await appointIfUsable(this.#hub, nodeId, about)) ?? changed;
   }
 
-  /** The same command sent again must not count in a node that was demoted since. */
-  async #appoint(nodeId: string, about: About): Promise<Refusal | undefined> {
+  async #shutOut(nodeId: string): Promise<string | undefined> {
     const known = await this.#hub.executor.state(nodeStream(nodeId), node);
-    const isAdmin = known.membership === 'member' && known.role === 'admin';
-    return isAdmin ? appoint(this.#hub, `node:${nodeId}`, about) : undefined;
+    return known.membership === 'member' ? shutOut(this.#hub, nodeId, known.publicKey) : undefined;
   }
 }

@@ -3,6 +3,7 @@ import { anonymous, type Credentials, type Identity, type IdentityGuard } from '
 import { keyThumbprint } from '../../ed25519.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
+import { sessionOver } from '../../live-session.ts';
 import { parseOperatorToken, sameHash } from '../../operator-token.ts';
 import { createCatchUp } from './catch-up.ts';
 import { createNonceMemory } from './nonce-memory.ts';
@@ -29,7 +30,8 @@ export function createIdentityGuard(hub: Hub, tokens: SessionTokens, onUse: OnUs
     }
     const claims = await tokens.verify(token);
     if (isRefusal(claims)) return claims;
-    if (!hub.live.nodes.get(claims.nodeId)) await catchUp(); // it may have joined at another replica just now
+    // It may have joined, or changed its key, at another replica just now.
+    if (keyOf(hub, claims.nodeId) !== claims.keyId) await catchUp();
     return nodeSession(hub, claims);
   };
 }
@@ -50,21 +52,19 @@ function operator({ live, kernel }: Hub, token: string, onUse: (prefix: string) 
   return { kind: 'operator', prefix: known.prefix, scopes: known.scopes };
 }
 
-/** A token is worth something only while the node is a member, its sessions were not revoked, and no newer socket took over. */
-function nodeSession({ live }: Hub, { nodeId, sessionId, epoch }: SessionClaims): Identity | Refusal {
+/** A token is worth something only while its session counts. */
+function nodeSession({ live }: Hub, claims: SessionClaims): Identity | Refusal {
+  const { nodeId, sessionId } = claims;
   const node = live.nodes.get(nodeId);
-  if (!node) return refuse('unauthenticated', 'the node is not a member any more');
-  const ban = live.bans.get(nodeId);
+  const ban = node && live.bans.get(nodeId);
   if (ban) return refuse('banned', ban.reason); // says more than that its sessions are over
-  const revoked = live.sessions.get(`${nodeId}/all`);
-  if (revoked && revoked.epoch > epoch) return refuse('session_superseded', 'all sessions of the node were ended');
-  const newest = live.sessions.get(`${nodeId}/${sessionId.slice(0, sessionId.indexOf('.'))}`);
-  const over =
-    newest?.session_id === sessionId
-      ? newest.status === 'ended'
-      : newest?.transport === 'socket' && newest.epoch > epoch;
-  if (over) return refuse('session_superseded', 'the session ended, or a newer one took over');
-  return { kind: 'node', nodeId, sessionId, role: node.role };
+  const over = sessionOver(live, claims);
+  return over ?? { kind: 'node', nodeId, sessionId, role: node!.role }; // there, or it would be over
+}
+
+function keyOf({ live }: Hub, nodeId: string): string | undefined {
+  const node = live.nodes.get(nodeId);
+  return node && keyThumbprint(node.public_key);
 }
 
 function createSignedGuard(

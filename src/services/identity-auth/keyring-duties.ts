@@ -1,4 +1,4 @@
-/** Keeps this replica's keyring as new as the store, drops erased subjects, and destroys keys that are done with. */
+/** Keeps this replica's keyring as new as the store, drops erased subjects (also those whose erasure nobody came to tell), and destroys keys that are done with. */
 import { decode } from '../../events/catalog.ts';
 import type { Hub } from '../../hub.ts';
 

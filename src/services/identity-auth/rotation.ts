@@ -7,7 +7,7 @@
  */
 import { commandId } from '../../commands/command-id.ts';
 import type { About } from '../../commands/execute.ts';
-import { confirm, key, keyStream, release, reserve, retire } from '../../commands/key.ts';
+import { confirm, key, keyRevoked, keyStream, release, reserve, retire } from '../../commands/key.ts';
 import { node, nodeStream, rotateKey } from '../../commands/node.ts';
 import type { Transport } from '../../commands/session.ts';
 import { checkKey, keyThumbprint, verify } from '../../ed25519.ts';
@@ -47,6 +47,8 @@ export function createRotation(
     if (await log.findCommand(once('rotate').id)) return nonceUsed;
     const barred = await admit(hub, { nodeId, publicKey, address }, about);
     if (barred) return barred;
+    const oldStream = keyStream(keyThumbprint(previous));
+    if ((await executor.state(oldStream, key)).held === 'retired') return keyRevoked; // it may sign nothing any more
     const use = { thumbprint: keyThumbprint(publicKey), nodeId };
     const reserved = await executor.execute(keyStream(use.thumbprint), key, reserve, use, about);
     if (isRefusal(reserved)) return reserved;
@@ -64,7 +66,14 @@ export function createRotation(
     }
     await executor.execute(keyStream(use.thumbprint), key, confirm, use, about);
     const old = { thumbprint: keyThumbprint(previous), nodeId, cause: 'rotated' } as const;
-    await executor.execute(keyStream(old.thumbprint), key, retire, old, about);
+    await executor.execute(oldStream, key, retire, old, about);
+    const end = await executor.state(oldStream, key);
+    if (end.held === 'retired' && end.cause === 'revoked') {
+      // Revoked while it signed for its successor: what came of it goes the same way.
+      await executor.execute(keyStream(use.thumbprint), key, retire, { ...use, cause: 'revoked' }, about);
+      await sessions.revokeAll(nodeId, 'the key was revoked', about);
+      return keyRevoked;
+    }
     const { role, profile } = known;
     return sessions.open(
       {

@@ -6,6 +6,7 @@ import { Compile } from 'typebox/compile';
 import { type Refusal, refuse } from '../../errors.ts';
 import type { Kernel } from '../../kernel.ts';
 import type { Keyring } from '../../keyring.ts';
+import type { SessionProof } from '../../live-session.ts';
 
 export const sessionLifetimeMs = 15 * 60_000;
 
@@ -13,11 +14,7 @@ export const sessionLifetimeMs = 15 * 60_000;
 const tokenType = 'fedhub-session+jwt';
 
 /** Whose session it is. Times are milliseconds since 1970, cut to whole seconds. */
-export interface SessionClaims {
-  readonly nodeId: string;
-  readonly sessionId: string;
-  /** Revision of `session.opened`: of two sessions of a node, the higher is the live one. */
-  readonly epoch: number;
+export interface SessionClaims extends SessionProof {
   /** When the key was last proved; renewal keeps it. */
   readonly authTimeMs: number;
   readonly issuedAtMs: number;
@@ -30,6 +27,7 @@ export interface SessionTokens {
     nodeId: string;
     sessionId: string;
     epoch: number;
+    keyId: string;
     authTimeMs?: number;
   }): Promise<{ token: string; expiresAtMs: number }>;
   /**
@@ -47,6 +45,8 @@ const Payload = Compile(
     iat: Type.Integer(),
     exp: Type.Integer(),
     auth_time: Type.Integer(),
+    /** RFC 7800: the key that the session was proved with, by its thumbprint (RFC 9449). */
+    cnf: Type.Object({ jkt: Type.String() }),
   }),
 );
 
@@ -80,12 +80,12 @@ export function createSessionTokens(kernel: Kernel, keyring: Keyring, federation
   };
 
   return {
-    async issue({ nodeId, sessionId, epoch, authTimeMs }) {
+    async issue({ nodeId, sessionId, epoch, keyId, authTimeMs }) {
       const { kid, privateKey } = keyring.signingKey();
       const issuedAt = Math.floor(kernel.now() / 1000);
       const expiresAt = issuedAt + sessionLifetimeMs / 1000;
       const authTime = authTimeMs === undefined ? issuedAt : Math.floor(authTimeMs / 1000);
-      const token = await new SignJWT({ sid: sessionId, epoch, auth_time: authTime })
+      const token = await new SignJWT({ sid: sessionId, epoch, auth_time: authTime, cnf: { jkt: keyId } })
         .setProtectedHeader({ alg: 'EdDSA', typ: tokenType, kid })
         .setIssuer(federationId)
         .setSubject(nodeId)
@@ -109,9 +109,9 @@ export function createSessionTokens(kernel: Kernel, keyring: Keyring, federation
 
 function claimsOf(payload: JWTPayload): SessionClaims | undefined {
   if (!Payload.Check(payload)) return undefined;
-  const { sub, sid, epoch, iat, exp, auth_time } = payload;
+  const { sub, sid, epoch, iat, exp, auth_time, cnf } = payload;
   const times = { authTimeMs: auth_time * 1000, issuedAtMs: iat * 1000, expiresAtMs: exp * 1000 };
-  return { nodeId: sub, sessionId: sid, epoch, ...times };
+  return { nodeId: sub, sessionId: sid, epoch, keyId: cnf.jkt, ...times };
 }
 
 function expired(): Refusal {

@@ -5,6 +5,7 @@ import { keyThumbprint } from '../../ed25519.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { isoTime } from '../../kernel.ts';
+import { type SessionProof, sessionOver } from '../../live-session.ts';
 import { type Ack, PROTOCOL_VERSION, type PublicNode } from '../../protocol.ts';
 import { type SessionClaims, type SessionTokens, sessionLifetimeMs } from './session-token.ts';
 
@@ -32,7 +33,7 @@ export interface Sessions {
   open(opening: OpeningSession, about: About): Promise<OpenedSession | Refusal>;
   /** A new token for a session that goes on. Refuses `session_superseded`, and `token_expired` a day after the proof. */
   renew(
-    claims: Pick<SessionClaims, 'nodeId' | 'sessionId' | 'epoch' | 'authTimeMs'>,
+    claims: Pick<SessionClaims, keyof SessionProof | 'authTimeMs'>,
   ): Promise<{ token: string; expires_at: string } | Refusal>;
   /** Ends all sessions of a node, at every replica. */
   revokeAll(nodeId: string, reason: string, about: About): Promise<Executed<undefined> | Refusal>;
@@ -61,7 +62,8 @@ export function createSessions({ executor, kernel, config, live }: Hub, tokens: 
       const { sessionId, epoch } = opened.reply;
       if (await retiredMeanwhile(publicKey, opened.position))
         return refuse('key_revoked', 'this key was rotated away or revoked just now');
-      const { token, expiresAtMs } = await tokens.issue({ nodeId, sessionId, epoch });
+      const keyId = keyThumbprint(publicKey);
+      const { token, expiresAtMs } = await tokens.issue({ nodeId, sessionId, epoch, keyId });
       return {
         node,
         token,
@@ -74,7 +76,10 @@ export function createSessions({ executor, kernel, config, live }: Hub, tokens: 
       };
     },
 
-    async renew({ nodeId, sessionId, epoch, authTimeMs }) {
+    async renew(claims) {
+      const { nodeId, sessionId, epoch, keyId, authTimeMs } = claims;
+      const over = sessionOver(live, claims);
+      if (over) return over;
       if (kernel.now() - authTimeMs > longestSessionMs)
         return refuse('token_expired', 'prove the key again: the session is a day old');
       const expiresAt = isoTime(kernel.now() + sessionLifetimeMs);
@@ -82,7 +87,7 @@ export function createSessions({ executor, kernel, config, live }: Hub, tokens: 
       const about = { actor: `node:${nodeId}` };
       const renewed = await executor.execute(sessionStream(nodeId), session, renew, renewal, about);
       if (isRefusal(renewed)) return renewed;
-      const { token, expiresAtMs } = await tokens.issue({ nodeId, sessionId, epoch, authTimeMs });
+      const { token, expiresAtMs } = await tokens.issue({ nodeId, sessionId, epoch, keyId, authTimeMs });
       return { token, expires_at: isoTime(expiresAtMs) };
     },
 

@@ -8,6 +8,7 @@ import type { Hub } from '../../hub.ts';
 import { type AccessRow, findAccess } from '../../projections/access-lists.ts';
 import { closed } from '../../protocol.ts';
 import type { AccessControl } from '../access-control.ts';
+import { mayDecideOn } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, freshness, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
@@ -39,11 +40,13 @@ export function accessRoutes(api: FastifyInstance, hub: Hub, access: AccessContr
         params: Params,
         headers: writeHeaders,
         body: Blocking,
-        response: responses(200, Edited, 'last_admin', 'limit_reached', 'conflict'),
+        response: responses(200, Edited, 'forbidden', 'last_admin', 'limit_reached', 'conflict'),
       },
     },
     async (request, reply) => {
       const { params, body } = request;
+      const barred = await mayDecideOn(hub, request.identity, params.id);
+      if (barred) return sendProblem(reply, request, barred);
       return sendExecuted(reply, request, await access.block(params.id, body.reason, aboutOf(request)), (edit) => edit);
     },
   );
@@ -59,11 +62,13 @@ export function accessRoutes(api: FastifyInstance, hub: Hub, access: AccessContr
         params: Params,
         headers: writeHeaders,
         body: Allowing,
-        response: responses(200, Edited, 'limit_reached', 'conflict'),
+        response: responses(200, Edited, 'forbidden', 'limit_reached', 'conflict'),
       },
     },
     async (request, reply) => {
       const { params, body } = request;
+      const barred = await mayDecideOn(hub, request.identity, params.id);
+      if (barred) return sendProblem(reply, request, barred);
       return sendExecuted(reply, request, await access.allow(params.id, body?.note, aboutOf(request)), (edit) => edit);
     },
   );
@@ -79,11 +84,14 @@ export function accessRoutes(api: FastifyInstance, hub: Hub, access: AccessContr
           tags: ['access'],
           params: Params,
           headers: writeHeaders,
-          response: responses(200, Type.Object(done), 'not_found', 'conflict'),
+          response: responses(200, Type.Object(done), 'forbidden', 'not_found', 'conflict'),
         },
       },
-      async (request, reply) =>
-        sendExecuted(reply, request, await remove(request.params.id, aboutOf(request)), () => ({})),
+      async (request, reply) => {
+        const barred = await mayDecideOn(hub, request.identity, request.params.id);
+        if (barred) return sendProblem(reply, request, barred);
+        return sendExecuted(reply, request, await remove(request.params.id, aboutOf(request)), () => ({}));
+      },
     );
   const unblocks = 'Takes it off the block list: what it could before, it can at once';
   removing('/access/unblock/:id', 'unblockSubject', unblocks, access.unblock);
@@ -98,10 +106,16 @@ export function accessRoutes(api: FastifyInstance, hub: Hub, access: AccessContr
         summary: 'Empties both lists',
         tags: ['access'],
         headers: writeHeaders,
-        response: responses(200, Type.Object({ removed: Type.Integer(), ...done }), 'conflict'),
+        response: responses(200, Type.Object({ removed: Type.Integer(), ...done }), 'forbidden', 'conflict'),
       },
     },
-    async (request, reply) => sendExecuted(reply, request, await access.reset(aboutOf(request)), (emptied) => emptied),
+    async (request, reply) => {
+      for (const { list, subject } of hub.live.access.values()) {
+        const barred = list === 'block' ? await mayDecideOn(hub, request.identity, subject) : undefined;
+        if (barred) return sendProblem(reply, request, barred);
+      }
+      return sendExecuted(reply, request, await access.reset(aboutOf(request)), (emptied) => emptied);
+    },
   );
 
   listRoute(api, hub, 'block', Blocked, ({ subject, reason, since }) => ({ subject, reason: reason ?? '', since }));

@@ -1,4 +1,5 @@
 /** What every HTTP request passes before and after its handler: the guards of the door, the meter, and the audit log. */
+import { type Readable, Transform } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Asked, anonymous, type Credentials, type Doors, type Identity } from '../../doors.ts';
 import { type Code, codes, isRefusal, type Refusal, refuse } from '../../errors.ts';
@@ -18,12 +19,19 @@ declare module 'fastify' {
   }
   interface FastifyRequest {
     identity: Identity;
+    /** Where it comes from, read once at the door; '' when that was gone by then. */
+    address: string;
+    /** Bytes of a body that came without saying how many, as they are read. */
+    unannounced: number;
   }
   interface FastifyReply {
     /** Set by `sendProblem`. */
     refusedWith?: Code;
   }
 }
+
+/** Bytes of a body at most. */
+export const bodyLimit = 256 * 1024;
 
 /** Where the routes lie. */
 export const prefix = '/api/federation';
@@ -34,6 +42,9 @@ export const prefix = '/api/federation';
  */
 export async function admit({ doors, readiness }: Hub, request: FastifyRequest, reply: FastifyReply) {
   request.identity = anonymous;
+  request.unannounced = 0;
+  request.address = request.ip ?? ''; // read from the socket, which forgets it, whatever the type says, when the peer resets
+  if (request.address === '') return leave(request, reply);
   const { access = 'anyone', itself, unlimited } = request.routeOptions.config; // without: the documentation, and unknown paths
   const changes = request.method !== 'GET' && request.method !== 'HEAD';
   const notReady = changes ? readiness.refusal() : undefined;
@@ -53,17 +64,24 @@ export async function admit({ doors, readiness }: Hub, request: FastifyRequest, 
   return allowed ? undefined : forbid(known);
 }
 
+/** Nobody is there to be answered. */
+function leave(request: FastifyRequest, reply: FastifyReply): undefined {
+  reply.hijack();
+  request.raw.destroy();
+}
+
 async function identify(doors: Doors, request: FastifyRequest): Promise<Identity | Refusal> {
   const guard = doors.identity.get();
-  return isRefusal(guard) ? guard : guard(request.raw as Credentials, request.ip); // a request that came has method and URL
+  return isRefusal(guard) ? guard : guard(request.raw as Credentials, request.address); // a request that came has method and URL
 }
 
 /** Takes the request from the allowance of whoever asks, and says in the headers what is left. */
 async function meter(doors: Doors, request: FastifyRequest, reply: FastifyReply): Promise<Refusal | undefined> {
   const guard = doors.limits.get();
   if (isRefusal(guard)) return guard;
-  const bytes = Number(request.headers['content-length'] ?? 0) || 0;
-  const { allowances, short } = await guard.enter(request.identity, request.ip, 'requests', bytes);
+  const announced = Number(request.headers['content-length'] ?? 0) || 0;
+  const bytes = Math.min(announced, bodyLimit); // no more of it is read
+  const { allowances, short } = await guard.enter(request.identity, request.address, 'requests', bytes);
   writeLimits(reply, allowances);
   return short && rateLimited(short);
 }
@@ -79,19 +97,28 @@ export async function tellSensitive({ doors }: Hub, request: FastifyRequest): Pr
 
 /** After the answer: what went over the wire, and what the audit log should know. */
 export function settle({ doors }: Hub, request: FastifyRequest, reply: FastifyReply): void {
-  if (request.routeOptions.config.unlimited) return;
+  if (request.address === '' || request.routeOptions.config.unlimited) return;
   const limits = doors.limits.get();
-  const bytes = (Number(reply.getHeader('content-length') ?? 0) || 0) + unannounced(request);
-  if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.ip, bytes);
+  const bytes = (Number(reply.getHeader('content-length') ?? 0) || 0) + request.unannounced;
+  if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.address, bytes);
   const { refusedWith } = reply;
   if (refusedWith && isTold(refusedWith)) doors.tellRefused(askedBy(request), refusedWith);
   const audit = doors.audit.get();
   if (request.method === 'GET' && !isRefusal(audit) && reply.statusCode < 400) audit.read(request.identity);
 }
 
-/** Bytes of a body that came without saying how many; one that did was metered before it was read. */
-function unannounced({ headers, body }: FastifyRequest): number {
-  return headers['transfer-encoding'] === undefined || body === undefined ? 0 : JSON.stringify(body).length;
+/** The body as it comes, counted for `settle` when it did not say how long it is. One that did was metered before it was read. */
+export function countBody(request: FastifyRequest, reply: FastifyReply, body: Readable): Readable {
+  if (request.headers['transfer-encoding'] === undefined) return body;
+  const counted = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      request.unannounced += chunk.length;
+      done(null, chunk);
+    },
+  });
+  body.on('error', (cause) => counted.destroy(cause)); // `pipe` does not pass errors on
+  reply.raw.once('finish', () => counted.resume()); // what nobody read must not hold up the connection
+  return body.pipe(counted);
 }
 
 /** Refusals for want of room or of a database say nothing of who asked. */
@@ -104,7 +131,7 @@ function askedBy(request: FastifyRequest): Asked {
   const { url } = request.routeOptions;
   const action =
     url === undefined ? `${request.method} (no such path)` : `${request.method} ${url.replace(prefix, '')}`;
-  return { identity: request.identity, address: request.ip, action, target: namedBy(request) ?? '' };
+  return { identity: request.identity, address: request.address, action, target: namedBy(request) ?? '' };
 }
 
 /** What the path names. */

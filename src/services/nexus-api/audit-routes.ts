@@ -4,12 +4,12 @@ import { type Static, Type } from 'typebox';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Recorded } from '../../events/log.ts';
 import type { Hub } from '../../hub.ts';
-import { isoTime } from '../../kernel.ts';
 import { type AuditRow, idOf } from '../../projections/audit-log.ts';
-import { type AuditFilter, findAudit } from '../../projections/audit-queries.ts';
+import { type AuditFilter, findAudit, momentOf } from '../../projections/audit-queries.ts';
 import { exportAudit } from './audit-export.ts';
 import { responses } from './describe.ts';
 import { freshness, ReadQuery, sendProblem } from './http.ts';
+import { cutWhenStuck } from './stuck-readers.ts';
 
 const Outcome = Type.Union([
   Type.Literal('done'),
@@ -166,7 +166,11 @@ function eventRoute(api: FastifyInstance, hub: Hub): void {
   );
 }
 
+/** Exports that one replica streams at the same time. */
+const mostAtOnce = 4;
+
 function exportRoute(api: FastifyInstance, hub: Hub): void {
+  let running = 0;
   api.get<{ Querystring: Static<typeof Export> }>(
     '/audit/export',
     {
@@ -179,7 +183,7 @@ function exportRoute(api: FastifyInstance, hub: Hub): void {
           'A JSON value a line, or CSV with a header line. The header `federation-position` says up to where. Each use is itself written down.',
         tags: ['audit'],
         querystring: Export,
-        response: responses(200, Type.String({ description: 'application/x-ndjson or text/csv' })),
+        response: responses(200, Type.String({ description: 'application/x-ndjson or text/csv' }), 'overloaded'),
       },
     },
     async (request, reply) => {
@@ -187,7 +191,13 @@ function exportRoute(api: FastifyInstance, hub: Hub): void {
       const filter = filterOf(request.query);
       if (isRefusal(filter)) return sendProblem(reply, request, filter);
       const { position } = await hub.views.read(min_position, async () => {});
+      if (running >= mostAtOnce) {
+        return sendProblem(reply, request, refuse('overloaded', `${mostAtOnce} exports are running here already`));
+      }
+      running++;
       const stream = exportAudit(hub, filter, { format, over: since, through: position, spend: spender(hub, request) });
+      stream.once('close', () => void running--);
+      cutWhenStuck(reply);
       return describeFile(reply, format, position).send(stream);
     },
   );
@@ -201,10 +211,10 @@ function describeFile(reply: FastifyReply, format: 'ndjson' | 'csv', position: n
 }
 
 /** Takes what is sent from the allowance of whoever asked: a stream has no length that the door could see. */
-function spender({ doors }: Hub, { identity, ip }: FastifyRequest): (bytes: number) => void {
+function spender({ doors }: Hub, { identity, address }: FastifyRequest): (bytes: number) => void {
   return (bytes) => {
     const limits = doors.limits.get();
-    if (!isRefusal(limits)) limits.spend(identity, ip, bytes);
+    if (!isRefusal(limits)) limits.spend(identity, address, bytes);
   };
 }
 
@@ -217,7 +227,7 @@ function filterOf(query: Static<typeof Filter>): AuditFilter | Refusal {
     if (text === undefined) continue;
     const ms = Date.parse(text);
     if (Number.isNaN(ms)) return refuse('invalid_input', `querystring: ${name} is no moment`);
-    times[name] = isoTime(ms);
+    times[name] = momentOf(ms);
   }
   return { actor, action, target, outcome, code, address, correlation, ...times };
 }

@@ -56,7 +56,7 @@ export function authRoutes(api: FastifyInstance, identity: IdentityAuth): void {
         },
       },
       async (request, reply) => {
-        const opened = await identity.register({ ...request.body, purpose }, 'http', request.ip);
+        const opened = await identity.register({ ...request.body, purpose }, 'http', request.address);
         if (isRefusal(opened)) return sendProblem(reply, request, opened);
         const { epoch: _, ...answer } = opened;
         return reply.send(answer);

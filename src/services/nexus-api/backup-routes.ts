@@ -7,6 +7,7 @@ import { refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { responses } from './describe.ts';
 import { sendProblem } from './http.ts';
+import { cutWhenStuck } from './stuck-readers.ts';
 
 /** Backups that one replica streams at the same time. */
 const mostAtOnce = 2;
@@ -43,6 +44,7 @@ export function backupRoutes(api: FastifyInstance, hub: Hub): void {
       const bytes = Readable.from(backupBytes(hub.log, head), { objectMode: false });
       bytes.once('close', done);
       bytes.once('error', (error) => hub.kernel.log.warn({ err: error }, 'a backup could not be finished'));
+      cutWhenStuck(reply);
       return reply.type('application/x-ndjson').send(bytes);
     },
   );

@@ -8,6 +8,7 @@ import type { Hub } from '../../hub.ts';
 import { findBans } from '../../projections/bans.ts';
 import { closed } from '../../protocol.ts';
 import type { Governance } from '../governance.ts';
+import { mayDecideOn } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, freshness, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
@@ -38,10 +39,18 @@ export function banRoutes(api: FastifyInstance, hub: Hub, { bans }: Governance):
         params: Params,
         headers: writeHeaders,
         body: Banning,
-        response: responses(200, Type.Object({ reason: Type.String(), ...done }), 'last_admin', 'conflict'),
+        response: responses(
+          200,
+          Type.Object({ reason: Type.String(), ...done }),
+          'forbidden',
+          'last_admin',
+          'conflict',
+        ),
       },
     },
     async (request, reply) => {
+      const barred = await mayDecideOn(hub, request.identity, request.params.node);
+      if (barred) return sendProblem(reply, request, barred);
       const banned = await bans.impose(request.params.node, request.body.reason, aboutOf(request));
       return sendExecuted(reply, request, banned, (ban) => ban);
     },
@@ -57,11 +66,14 @@ export function banRoutes(api: FastifyInstance, hub: Hub, { bans }: Governance):
         tags: ['governance'],
         params: Params,
         headers: writeHeaders,
-        response: responses(200, Type.Object(done), 'not_found', 'conflict'),
+        response: responses(200, Type.Object(done), 'forbidden', 'not_found', 'conflict'),
       },
     },
-    async (request, reply) =>
-      sendExecuted(reply, request, await bans.lift(request.params.node, aboutOf(request)), () => ({})),
+    async (request, reply) => {
+      const barred = await mayDecideOn(hub, request.identity, request.params.node);
+      if (barred) return sendProblem(reply, request, barred);
+      return sendExecuted(reply, request, await bans.lift(request.params.node, aboutOf(request)), () => ({}));
+    },
   );
 
   api.get<{ Querystring: Static<typeof PageQuery> }>(

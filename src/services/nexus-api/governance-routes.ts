@@ -8,6 +8,7 @@ import type { Hub } from '../../hub.ts';
 import { findAnnouncements } from '../../projections/announcements.ts';
 import { closed } from '../../protocol.ts';
 import type { Governance } from '../governance.ts';
+import { mayDecideOn, mayGive } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, freshness, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
@@ -83,11 +84,13 @@ export function governanceRoutes(api: FastifyInstance, hub: Hub, governance: Gov
         params: Params,
         headers: writeHeaders,
         body: Role,
-        response: responses(200, RoleChanged, 'not_found', 'node_removed', 'last_admin', 'conflict'),
+        response: responses(200, RoleChanged, 'forbidden', 'not_found', 'node_removed', 'last_admin', 'conflict'),
       },
     },
     async (request, reply) => {
-      const { params, body } = request;
+      const { params, body, identity } = request;
+      const barred = mayGive(identity, body.role) ?? (await mayDecideOn(hub, identity, params.node));
+      if (barred) return sendProblem(reply, request, barred);
       const changed = await governance.roles.change(params.node, body.role, aboutOf(request));
       return sendExecuted(reply, request, changed, (change) => change);
     },

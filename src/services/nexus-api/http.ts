@@ -17,13 +17,11 @@ import { actorOf } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
-import { admit, settle, tellSensitive } from './admit.ts';
+import { admit, bodyLimit, countBody, settle, tellSensitive } from './admit.ts';
 import { allowedMethods } from './allowed-methods.ts';
 import { checkedBody, hasBody } from './content-digest.ts';
 import { describeProblems, Problem, problemExamples } from './describe.ts';
 import { docsPage } from './docs-page.ts';
-
-const bodyLimit = 256 * 1024;
 
 const documentation = {
   openapi: '3.1.0',
@@ -74,15 +72,18 @@ export async function createHttp(
     return sendProblem(reply.header('allow', methods.join(', ')), request, refuse('method_not_allowed', detail));
   });
   app.decorateRequest('identity'); // the hook below sets it before any handler sees it
+  app.decorateRequest('address', '');
+  app.decorateRequest('unannounced', 0);
   app.decorateReply('refusedWith');
   app.addHook('onRequest', async (request, reply) => {
     const refused = await admit(hub, request, reply);
     if (refused) return sendProblem(reply, request, refused);
   });
-  app.addHook('preParsing', async (request, _reply, payload) => {
+  app.addHook('preParsing', async (request, reply, payload) => {
     const { identity, headers } = request;
-    if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return payload;
-    return checkedBody(payload, headers['content-digest'], (refused) => new InvalidInput(refused, 'body'));
+    const counted = countBody(request, reply, payload);
+    if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return counted;
+    return checkedBody(counted, headers['content-digest'], (refused) => new InvalidInput(refused, 'body'));
   });
   app.addHook('preHandler', async (request, reply) => {
     const refused = await tellSensitive(hub, request);
@@ -123,7 +124,7 @@ export function aboutOf(request: FastifyRequest, once = false): About {
   const route = `${request.method} ${request.routeOptions.url}`;
   return {
     actor,
-    address: request.ip,
+    address: request.address,
     correlation: request.id,
     ...(typeof traceparent === 'string' &&
       /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent) && { traceparent }),

@@ -7,6 +7,7 @@ import type { Hub } from '../../hub.ts';
 import { findInvites, type InviteRow } from '../../projections/invites.ts';
 import { closed, Invite } from '../../protocol.ts';
 import type { Governance } from '../governance.ts';
+import { mayGive } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, freshness, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
@@ -61,11 +62,13 @@ export function inviteRoutes(api: FastifyInstance, hub: Hub, { invites }: Govern
         tags: ['governance'],
         headers: writeHeaders,
         body: Wish,
-        response: responses(201, Made, 'limit_reached', 'already_done', 'conflict'),
+        response: responses(201, Made, 'forbidden', 'limit_reached', 'already_done', 'conflict'),
       },
     },
     async (request, reply) => {
       const { role = 'member', label = '', uses = 1, expires_in_hours = weekHours, ...bound } = request.body;
+      const barred = mayGive(request.identity, role);
+      if (barred) return sendProblem(reply, request, barred);
       const lifetimeMs = Math.round(expires_in_hours * hourMs);
       const wish = { role, label, uses, lifetimeMs, nodeId: bound.node_id, publicKey: bound.public_key };
       const made = await invites.create(wish, aboutOf(request, true));

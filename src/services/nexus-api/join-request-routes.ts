@@ -8,16 +8,12 @@ import type { Hub } from '../../hub.ts';
 import { findJoins } from '../../projections/joins.ts';
 import { closed } from '../../protocol.ts';
 import type { Governance } from '../governance.ts';
+import { mayGive } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, freshness, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
 
-const Status = Type.Union([
-  Type.Literal('pending'),
-  Type.Literal('approved'),
-  Type.Literal('rejected'),
-  Type.Literal('expired'),
-]);
+const Status = Type.Union([Type.Literal('pending'), Type.Literal('approved'), Type.Literal('rejected')]);
 const List = Type.Object({ ...PageQuery.properties, status: Type.Optional(Status) });
 const OrNull = <S extends ReturnType<typeof Type.String> | typeof NodeRole>(schema: S) =>
   Type.Union([schema, Type.Null()]);
@@ -79,6 +75,7 @@ export function joinRequestRoutes(api: FastifyInstance, hub: Hub, { requests }: 
         response: responses(
           200,
           Type.Object({ role: NodeRole, ...done }),
+          'forbidden',
           'not_found',
           'banned',
           'node_id_taken',
@@ -90,7 +87,10 @@ export function joinRequestRoutes(api: FastifyInstance, hub: Hub, { requests }: 
     },
     async (request, reply) => {
       const { id } = request.params;
-      const approved = await requests.approve(id, request.body?.role ?? 'member', aboutOf(request));
+      const role = request.body?.role ?? 'member';
+      const barred = mayGive(request.identity, role);
+      if (barred) return sendProblem(reply, request, barred);
+      const approved = await requests.approve(id, role, aboutOf(request));
       return sendExecuted(reply, request, approved, ({ role }) => ({ node_id: id, role }));
     },
   );

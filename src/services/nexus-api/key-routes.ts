@@ -6,6 +6,7 @@ import { NodeId } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
 import { clientPackets, closed } from '../../protocol.ts';
 import type { IdentityAuth } from '../identity-auth.ts';
+import { mayDecideOn } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 
@@ -92,11 +93,13 @@ export function keyRoutes(api: FastifyInstance, hub: Hub, identity: IdentityAuth
         params: Node,
         headers: writeHeaders,
         body: Revoke,
-        response: responses(200, Type.Object(position), 'not_found', 'conflict'),
+        response: responses(200, Type.Object(position), 'forbidden', 'not_found', 'last_admin', 'conflict'),
       },
     },
     async (request, reply) => {
       const { what, reason } = request.body;
+      const barred = what === 'key' ? await mayDecideOn(hub, request.identity, request.params.node) : undefined;
+      if (barred) return sendProblem(reply, request, barred);
       const done = await identity.revoke(request.params.node, what, reason, aboutOf(request));
       return sendExecuted(reply, request, done, () => ({}));
     },

@@ -13,8 +13,8 @@ export function writeLimits(reply: FastifyReply, allowances: readonly Allowance[
       `"${limit}";r=${Math.max(0, Math.floor(remaining))};t=${Math.ceil(resetMs / 1000)}`,
   );
   reply.header('ratelimit-policy', policies.join(', ')).header('ratelimit', left.join(', '));
-  const wait = allowances.find(({ retryAfterMs }) => retryAfterMs !== undefined)?.retryAfterMs;
-  if (wait !== undefined) reply.header('retry-after', String(Math.max(1, Math.ceil(wait / 1000))));
+  const wait = Math.max(...allowances.map(({ retryAfterMs = 0 }) => retryAfterMs));
+  if (wait > 0) reply.header('retry-after', String(Math.max(1, Math.ceil(wait / 1000))));
 }
 
 /** The refusal of one who has to wait. */

@@ -9,6 +9,7 @@ import type { Hub } from '../../hub.ts';
 import { findNodes, type NodeRow } from '../../projections/nodes.ts';
 import { closed } from '../../protocol.ts';
 import type { NodeRegistry } from '../node-registry.ts';
+import { mayDecideOn } from './admin-right.ts';
 import { responses } from './describe.ts';
 import { aboutOf, freshness, ReadQuery, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 
@@ -175,6 +176,8 @@ export function nodeRoutes(api: FastifyInstance, hub: Hub, registry: NodeRegistr
     },
     async (request, reply) => {
       const { id } = request.params;
+      const barred = await mayDecideOn(hub, request.identity, id);
+      if (barred) return sendProblem(reply, request, barred);
       const cause = request.identity.kind === 'node' && request.identity.nodeId === id ? 'itself' : 'operator';
       return sendExecuted(reply, request, await registry.remove(id, cause, aboutOf(request)), () => ({}));
     },

@@ -1,7 +1,7 @@
 /**
  * Finishes what a crash left between two streams: a key reserved but neither confirmed nor released, a key still held for a
- * node that is a member no more, a key that its node rotated away but that was not retired. The replica with the lease looks
- * every few seconds; each step is idempotent.
+ * node that is a member no more, a key that its node rotated away but that was not retired, a key of a member that nobody
+ * holds. The replica with the lease looks every few seconds; each step is idempotent.
  */
 import { confirm, key, keyStream, release, reservationMs, retire } from '../../commands/key.ts';
 import { type NodeState, node, nodeStream } from '../../commands/node.ts';
@@ -21,6 +21,7 @@ export function finishRegistrations(hub: Hub, lease: Lease): Cancel {
     if (!lease.held()) return;
     const several = withSeveralKeys(hub);
     for (const row of hub.live.keys.values()) if (leftOpen(hub, row, several)) void finish(hub, row);
+    for (const use of unheld(hub)) void finish(hub, use);
   });
 }
 
@@ -36,6 +37,19 @@ function withSeveralKeys({ live }: Hub): Set<string> {
   return several;
 }
 
+/** Keys of members that are held for nobody: freed at the end of a membership by whoever did not see the next one begin. */
+function unheld({ live }: Hub): Pick<KeyRow, 'thumbprint' | 'node_id'>[] {
+  const holders = new Set<string>();
+  for (const { node_id, status } of live.keys.values()) if (status !== 'retired') holders.add(node_id);
+  const found = [];
+  for (const { node_id, public_key } of live.nodes.values()) {
+    if (holders.has(node_id)) continue;
+    const thumbprint = keyThumbprint(public_key);
+    if (!live.keys.get(thumbprint)) found.push({ thumbprint, node_id });
+  }
+  return found;
+}
+
 /** Whether nobody can be at work on this key any more, and it does not stand as it should. */
 function leftOpen({ live, kernel }: Hub, row: KeyRow, several: ReadonlySet<string>): boolean {
   const old = ({ since }: KeyRow) => kernel.now() - Date.parse(since) >= reservationMs;
@@ -47,7 +61,10 @@ function leftOpen({ live, kernel }: Hub, row: KeyRow, several: ReadonlySet<strin
   return newest !== undefined && newest.thumbprint !== row.thumbprint && old(newest);
 }
 
-async function finish({ executor, kernel }: Hub, { thumbprint, node_id: nodeId }: KeyRow): Promise<void> {
+async function finish(
+  { executor, kernel }: Hub,
+  { thumbprint, node_id: nodeId }: Pick<KeyRow, 'thumbprint' | 'node_id'>,
+): Promise<void> {
   const hub = { actor: 'hub' };
   try {
     const step = stepFor(await executor.state(nodeStream(nodeId), node), thumbprint);

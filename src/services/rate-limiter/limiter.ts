@@ -7,9 +7,9 @@ import type { Allowance, Identity, LimitGuard, Passage } from '../../doors.ts';
 import { whoOf } from '../../doors.ts';
 import type { LimitKind, Limits } from '../../events/limits.ts';
 import type { Kernel } from '../../kernel.ts';
+import { networkOf } from '../../network.ts';
 import { Accounts, type Count } from './accounts.ts';
 import { add, leak, parts, waitFor } from './bucket.ts';
-import { networkOf } from './network.ts';
 
 /** Megabytes are counted by the byte. */
 export const unitsOf: Readonly<Record<LimitKind, number>> = { requests: 1, messages: 1, megabytes: 1_000_000 };
@@ -201,7 +201,8 @@ export class Limiter implements LimitGuard {
 
   #passage(first: Draw, waitFirst: number, second: Draw, waitSecond: number): Passage {
     const allowances = [allowanceOf(first, waitFirst), allowanceOf(second, waitSecond)];
-    return { allowances, short: waitFirst > 0 ? allowances[0] : waitSecond > 0 ? allowances[1] : undefined };
+    if (waitFirst === 0 && waitSecond === 0) return { allowances, short: undefined };
+    return { allowances, short: allowances[waitFirst >= waitSecond ? 0 : 1] };
   }
 
   #usage(count: Count): Usage {

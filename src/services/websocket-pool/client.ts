@@ -1,20 +1,16 @@
 /** One connection, as handlers of packets and the pool see it: who speaks, and what is under way. */
 import { anonymous, type Identity } from '../../doors.ts';
-import type { NodeRole } from '../../events/node.ts';
+import type { Refusal } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
+import { type SessionProof, sessionOver } from '../../live-session.ts';
 import { type Connection, dropIfSlow } from './backlog.ts';
 import type { Pool, PoolSocket } from './pool.ts';
 import type { Waiting } from './waiting.ts';
 
 /** The live session of a socket. */
-export interface SocketSession {
-  readonly nodeId: string;
-  readonly sessionId: string;
-  readonly epoch: number;
+export interface SocketSession extends SessionProof {
   /** When the key was proved, milliseconds since 1970. */
   readonly authTimeMs: number;
-  /** The role it had then: until this replica has heard of a node that just joined. */
-  readonly role: NodeRole;
 }
 
 /** One connection, as handlers of packets see it. */
@@ -39,6 +35,8 @@ export class PoolClient implements Client {
   /** It was told that its session is over, and is about to be cut. */
   revoked = false;
   underWay = 0;
+  /** Packets under way that may open a newer session on this very connection. */
+  opening = 0;
   resuming = false;
   readonly #live: Hub['live'];
   #bytes = 0;
@@ -55,11 +53,17 @@ export class PoolClient implements Client {
     socket.conn.on('packetCreate', count);
   }
 
+  /** Why its session counts no more; undefined while it does, and for a stranger. */
+  over(): Refusal | undefined {
+    return this.session && sessionOver(this.#live, this.session);
+  }
+
   /** Who speaks, with the role that the node has now. */
   identity(): Identity {
-    if (!this.session) return anonymous;
-    const { nodeId, sessionId, role } = this.session;
-    return { kind: 'node', nodeId, sessionId, role: this.#live.nodes.get(nodeId)?.role ?? role };
+    const node = this.session && this.#live.nodes.get(this.session.nodeId);
+    if (!this.session || !node) return anonymous;
+    const { nodeId, sessionId } = this.session;
+    return { kind: 'node', nodeId, sessionId, role: node.role };
   }
 
   /** Bytes that went over the connection, both ways, since this was last asked. */
@@ -67,6 +71,12 @@ export class PoolClient implements Client {
     const bytes = this.#bytes;
     this.#bytes = 0;
     return bytes;
+  }
+
+  /** A packet that might have opened a newer session is done: what was put off because of it is looked at now. */
+  opened(): void {
+    this.opening--;
+    if (this.opening === 0 && this.session) this.#pool.look(this.session.nodeId);
   }
 
   bind(session: SocketSession): number {

@@ -40,11 +40,16 @@ export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, c
     };
     if (client.underWay >= limits.underWay)
       return fail(refuse('overloaded', `${limits.underWay} packets of this connection are under way`));
+    const opens = name === 'federation:register' || name === 'federation:rotate';
     client.underWay++;
+    if (opens) client.opening++;
     take(hub, handlers, client, identity, name, packets)
       .then((reply) => (isRefusal(reply) ? fail(reply) : answer({ ok: true, ...reply })))
       .catch((error: unknown) => fail(describeFault(hub, name, error)))
-      .finally(() => client.underWay--);
+      .finally(() => {
+        client.underWay--;
+        if (opens) client.opened();
+      });
   };
 }
 
@@ -69,6 +74,8 @@ async function take(
   if (!handler) return refuse('guard_unavailable', 'the service behind this packet is not running');
   if (type.who !== 'anyone') {
     if (identity.kind === 'anonymous' || client.revoked) return refuse('unauthenticated', 'register first');
+    const over = client.over();
+    if (over) return over;
     const judged = hub.doors.judge(identity);
     if (judged) return judged;
     if (!mayUse(identity, type.who)) return refuse('forbidden', 'the role of this node does not let it');

@@ -2,8 +2,10 @@
 import type { DefaultEventsMap, Server, Socket } from 'socket.io';
 import { end, session, sessionStream } from '../../commands/session.ts';
 import { keyThumbprint } from '../../ed25519.ts';
-import { type Fault, type Refusal, refuse } from '../../errors.ts';
+import { type Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
+import { sessionOver } from '../../live-session.ts';
+import type { BanRow } from '../../projections/bans.ts';
 import { type HubPacket, type HubPacketName, PROTOCOL_VERSION } from '../../protocol.ts';
 import { type Connection, drained, dropIfSlow } from './backlog.ts';
 import { PoolClient, type SocketSession } from './client.ts';
@@ -50,7 +52,9 @@ export class Pool {
     });
     this.#stops = [
       () => this.#waiting.close(),
-      hub.live.bans.onChange((nodeId, ban) => ban && this.#cut(nodeId, 'banned', ban.reason)),
+      hub.live.bans.onChange((nodeId, ban) => ban && this.#showOut(nodeId, ban)),
+      hub.live.nodes.onChange((nodeId) => this.look(nodeId)),
+      hub.live.sessions.onChange((_id, row) => row && this.look(row.node_id)),
       hub.live.access.onChange((_id, _row, event) => {
         const about = event.data as { subject?: string }; // what changes the lists names its subject
         if (about.subject !== undefined) this.#reconsider(about.subject);
@@ -82,10 +86,11 @@ export class Pool {
       this.revoke(socket, 'superseded');
       return this.pushed;
     }
-    const ban = this.#hub.live.bans.get(opened.nodeId); // one that comes later is told by its change
-    if (ban) {
-      void this.#end(opened, 'banned');
-      this.revoke(socket, 'banned', ban.reason);
+    // What comes later is told by its change: the maps hold what was written before the session.
+    const barred = this.#barred(opened);
+    if (barred) {
+      void this.#end(opened, barred.refused);
+      this.revoke(socket, barred.refused === 'session_superseded' ? 'superseded' : barred.refused, barred.detail);
       return this.pushed;
     }
     const former = socket.data.client.session;
@@ -121,14 +126,19 @@ export class Pool {
   }
 
   /**
-   * Cuts the socket of a node whose session is older than this epoch. While packets of it are under way, one of them may be
-   * what opened a newer session on this very connection: then it is looked at again, for half a second.
+   * Cuts the socket of a node whose session counts no more. A newer session may have been opened on this very connection and not
+   * be bound yet: then it is looked at when that packet is done. Meanwhile it is taken nothing from and told nothing.
    */
-  cutOlder(nodeId: string, epoch: number, reason: string, again = 5): void {
+  look(nodeId: string): void {
     const socket = this.#nodes.get(nodeId);
-    if (!socket || socket.data.client.session!.epoch >= epoch) return;
-    if (socket.data.client.underWay === 0 || again === 0) this.revoke(socket, reason);
-    else this.#hub.kernel.after(100, () => this.cutOlder(nodeId, epoch, reason, again - 1));
+    const over = socket?.data.client.over();
+    if (!socket || !over) return;
+    const { live } = this.#hub;
+    const removed = live.nodes.get(nodeId) === undefined;
+    if (!removed && socket.data.client.opening > 0) return;
+    const { epoch } = socket.data.client.session!; // one without a session is not among the nodes
+    const revoked = (live.sessions.get(`${nodeId}/all`)?.epoch ?? 0) > epoch;
+    this.revoke(socket, removed ? 'removed' : revoked ? 'revoked' : 'superseded', over.detail);
   }
 
   /** Tells a connection that it is over, and why, and cuts it. */
@@ -182,9 +192,21 @@ export class Pool {
     this.#io.engine.close();
   }
 
-  #cut(nodeId: string, reason: string, detail: string): void {
-    const socket = this.#nodes.get(nodeId);
-    if (socket) this.revoke(socket, reason, detail);
+  /** Why a session that was just opened gets no socket. */
+  #barred(opened: SocketSession): Refusal | undefined {
+    const over = sessionOver(this.#hub.live, opened);
+    if (over) return over;
+    const guard = this.#hub.doors.bans.get();
+    const { nodeId, sessionId } = opened;
+    return isRefusal(guard) ? guard : guard({ kind: 'node', nodeId, sessionId, role: 'observer' });
+  }
+
+  /** A ban meets the node, and whoever has its key. */
+  #showOut(nodeId: string, { thumbprint, reason }: BanRow): void {
+    for (const [known, socket] of this.#nodes) {
+      const { keyId } = socket.data.client.session!; // as above
+      if (known === nodeId || keyId === thumbprint) this.revoke(socket, 'banned', reason);
+    }
   }
 
   #reject(socket: PoolSocket, code: string, reason: string): void {
@@ -202,7 +224,7 @@ export class Pool {
   }
 
   #mayHear(client: PoolClient): boolean {
-    return !client.revoked && this.#hub.doors.judge(client.identity()) === undefined;
+    return !client.revoked && !client.over() && this.#hub.doors.judge(client.identity()) === undefined;
   }
 
   #welcome(socket: PoolSocket, dispatch: ReturnType<typeof dispatcher>): void {

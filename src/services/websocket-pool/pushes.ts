@@ -34,7 +34,7 @@ const pageEvents = 500;
 /** Packets sent to one connection before it is seen whether they leave; few, as each may be as large as a profile. */
 const burst = 16;
 
-/** Follows the log and pushes to this replica's sockets; cuts those that lost their right. What is returned stops it. */
+/** Follows the log and pushes to this replica's sockets. What is returned stops it. */
 export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<void>> {
   const head = await hub.log.head();
   pool.pushed = head;
@@ -43,15 +43,12 @@ export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<vo
     ({ events, through }) => {
       for (const recorded of events) {
         const event = decode(recorded);
-        if (event.type === 'session.opened') supersede(pool, event);
-        if (event.type === 'session.revoked') pool.cutOlder(event.data.node_id, event.revision, 'revoked');
         const push = pushOf(event);
         if (push) pool.publish(push.name, push.packet);
-        if (event.type === 'node.removed') cut(pool, event.data.node_id);
       }
       pool.pushed = through;
     },
-    { types: [...pushedTypes, 'session.opened', 'session.revoked'] },
+    { types: pushedTypes },
   );
   return () => subscription.close();
 }
@@ -121,14 +118,4 @@ function pushOf(event: LogEvent): Push | undefined {
     default:
       return undefined;
   }
-}
-
-/** A newer session of a node, opened at any replica, takes over from the socket that is here. */
-function supersede(pool: Pool, { data, revision }: LogEvent<'session.opened'>): void {
-  if (data.transport === 'socket') pool.cutOlder(data.node_id, revision, 'superseded');
-}
-
-function cut(pool: Pool, nodeId: string): void {
-  const socket = pool.socketOf(nodeId);
-  if (socket) pool.revoke(socket, 'removed', 'the node was removed from the federation');
 }

@@ -108,9 +108,10 @@ export class WaitingRoom {
     if (event && isElsewhere(waiting, event)) this.#pool.supersede(socket);
     else if (ban) this.#pool.reject(socket, 'banned', ban.reason);
     else if (nodes.get(nodeId)?.public_key === waiting.publicKey) void this.#admit(socket, waiting);
-    else if (asked?.public_key !== waiting.publicKey) return;
+    else if (!asked)
+      this.#pool.reject(socket, 'approval_required', lapsed); // the row goes with the request
+    else if (asked.public_key !== waiting.publicKey) return;
     else if (asked.status === 'rejected') this.#pool.reject(socket, 'join_rejected', asked.reason ?? '');
-    else if (asked.status === 'expired') this.#pool.reject(socket, 'approval_required', lapsed);
   }
 
   /** A node that cannot be told so now comes again by itself, and is a member then. */

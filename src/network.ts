@@ -1,7 +1,8 @@
 /** Which addresses count as one stranger: an IPv4 address, or an IPv6 network of 64 bits, as a household or a server is given. */
 
-/** The name of the network that an address lies in. */
+/** The name of the network that an address lies in; 'unknown' for ''. */
 export function networkOf(address: string): string {
+  if (address === '') return 'unknown';
   if (!address.includes(':')) return address;
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
   if (mapped) return mapped[1]!; // the pattern has this group
