@@ -16,7 +16,7 @@ export const kindsLimit = { known: 1_000, strangers: 60, together: 200 };
  * Kinds a minute of one source, an actor or a stranger's network: as they are, then by all but their target, then as one.
  * So nobody takes the room of others, nor hides what they did among what is not theirs.
  */
-export const sourceLimits = [20, 20, 1] as const;
+const sourceLimits = [20, 20, 1] as const;
 /** Stands for whoever, whatever and wherever, where many were taken together. */
 const various = 'various';
 
