@@ -1,6 +1,6 @@
 /** The lists as the hub holds them: the last administrator, and lists that are full. In this process, to reach the service itself. */
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { appoint, dismiss } from '../../src/admins.ts';
+import { dismiss } from '../../src/admins.ts';
 import { accessStream, mostEntries } from '../../src/commands/access.ts';
 import { readConfig } from '../../src/config.ts';
 import { type DomainEvent, encode } from '../../src/events/catalog.ts';
@@ -11,7 +11,7 @@ import { type AccessControl, accessControl } from '../../src/services/access-con
 import { manifest } from '../../src/services/manifest.ts';
 import { type AnyService, service } from '../../src/services/service.ts';
 import { freshPlace } from '../projections/backends.ts';
-import { joinByHttp } from '../security/visitor.ts';
+import { joinByHttp, post } from '../security/visitor.ts';
 
 const services = manifest as AnyService[]; // the array itself, which `startHub` reads; restored afterwards
 const kernel = createKernel({ logLevel: 'silent' });
@@ -50,7 +50,8 @@ describe.each(['sqlite', 'postgres'] as const)('on %s', (kind) => {
     const doorOf = { url: running.url, federationId: running.federationId, adminToken: running.adminToken! };
     const ada = await joinByHttp(doorOf, 'ada');
     await joinByHttp(doorOf, 'bob');
-    for (const admin of ['node:ada', 'node:bob']) await appoint(hub, admin, about);
+    for (const id of ['ada', 'bob'])
+      await post(doorOf, `/governance/roles/${id}`, { role: 'admin' }, doorOf.adminToken);
     const operators = [...hub.live.admins.values()]
       .map(({ admin }) => admin)
       .filter((who) => who.startsWith('operator:'));
