@@ -54,7 +54,7 @@ it('strangers are told apart by their IPv4 address, or by 64 bits of IPv6', () =
     '2001:db8::1': '2001:db8:0:0::/64',
     '::1': '0:0:0:0::/64',
     'fe80::1%eth0': 'fe80:0:0:0::/64',
-    '': '',
+    '': 'unknown',
   };
   for (const [address, name] of Object.entries(names)) expect(networkOf(address), address).toBe(name);
 });
