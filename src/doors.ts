@@ -122,6 +122,14 @@ export interface Passage {
   readonly short: Allowance | undefined;
 }
 
+/** The refusal of one who has to wait. */
+export function rateLimited({ limit, allowed, retryAfterMs = 0 }: Allowance): Refusal {
+  return refuse('rate_limited', `${allowed} ${limit} a minute are allowed here`, {
+    limit,
+    retry_after_ms: retryAfterMs,
+  });
+}
+
 /** Takes from the allowances of whoever asks; of strangers, from those of their address. Neither throws nor rejects. */
 export interface LimitGuard {
   /** One request or packet and the bytes of it that are known by now. */
@@ -220,8 +228,12 @@ export class Doors {
     return undefined;
   }
 
-  /** Tells the audit log of a refusal. What is refused because the audit log is not there cannot be told. */
+  /**
+   * Tells the audit log of a refusal, but for those for want of room or of a database, which say nothing of who asked. What
+   * is refused because the audit log is not there cannot be told.
+   */
   tellRefused(asked: Asked, code: Code): void {
+    if (codes[code].status >= 500 && code !== 'guard_unavailable') return;
     const audit = this.audit.get();
     if (!isRefusal(audit)) audit.refused(asked, code);
   }

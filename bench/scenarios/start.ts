@@ -1,7 +1,7 @@
 /** From the start of `fedhub serve` on existing data to its first "ready". */
 import { get } from 'node:http';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { freePort } from '../../test/setup/free-port.ts';
 import { type HubSettings, spawnHub, startHub } from '../hub-process.ts';
 import type { Load } from '../load/nodes.ts';
 import type { Bench, Figure } from '../measure.ts';
@@ -57,18 +57,5 @@ function isReady(port: number): Promise<boolean> {
       resolve(response.statusCode === 200);
     });
     request.on('error', () => resolve(false));
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() =>
-        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port is free')),
-      );
-    });
   });
 }

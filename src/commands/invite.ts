@@ -68,6 +68,7 @@ export interface NewInvite {
   readonly label: string;
   readonly role: NodeRole;
   readonly uses: number;
+  /** Only this node id, and only this key, may use it. */
   readonly nodeId?: string | undefined;
   readonly publicKey?: string | undefined;
   readonly lifetimeMs: number;

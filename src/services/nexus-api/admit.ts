@@ -1,11 +1,11 @@
 /** What every HTTP request passes before and after its handler: the guards of the door, the meter, and the audit log. */
 import { type Readable, Transform } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type Asked, anonymous, type Credentials, type Doors, type Identity } from '../../doors.ts';
-import { type Code, codes, isRefusal, type Refusal, refuse } from '../../errors.ts';
+import { type Asked, anonymous, type Credentials, type Doors, type Identity, rateLimited } from '../../doors.ts';
+import { type Code, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { type Access, mayUse } from '../../rights.ts';
-import { rateLimited, writeLimits } from './limit-headers.ts';
+import { writeLimits } from './limit-headers.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -102,7 +102,7 @@ export function settle({ doors }: Hub, request: FastifyRequest, reply: FastifyRe
   const bytes = (Number(reply.getHeader('content-length') ?? 0) || 0) + request.unannounced;
   if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.address, bytes);
   const { refusedWith } = reply;
-  if (refusedWith && isTold(refusedWith)) doors.tellRefused(askedBy(request), refusedWith);
+  if (refusedWith) doors.tellRefused(askedBy(request), refusedWith);
   const audit = doors.audit.get();
   if (request.method === 'GET' && !isRefusal(audit) && reply.statusCode < 400) audit.read(request.identity);
 }
@@ -119,11 +119,6 @@ export function countBody(request: FastifyRequest, reply: FastifyReply, body: Re
   body.on('error', (cause) => counted.destroy(cause)); // `pipe` does not pass errors on
   reply.raw.once('finish', () => counted.resume()); // what nobody read must not hold up the connection
   return body.pipe(counted);
-}
-
-/** Refusals for want of room or of a database say nothing of who asked. */
-function isTold(code: Code): boolean {
-  return codes[code].status < 500 || code === 'guard_unavailable';
 }
 
 /** A request as the audit log tells of it. What was asked at a path that is not there is not repeated: it is a stranger's text. */

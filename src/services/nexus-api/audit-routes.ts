@@ -197,7 +197,7 @@ function exportRoute(api: FastifyInstance, hub: Hub): void {
       running++;
       const stream = exportAudit(hub, filter, { format, over: since, through: position, spend: spender(hub, request) });
       stream.once('close', () => void running--);
-      cutWhenStuck(reply);
+      cutWhenStuck(hub.kernel, reply.raw);
       return describeFile(reply, format, position).send(stream);
     },
   );

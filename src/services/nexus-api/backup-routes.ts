@@ -44,7 +44,7 @@ export function backupRoutes(api: FastifyInstance, hub: Hub): void {
       const bytes = Readable.from(backupBytes(hub.log, head), { objectMode: false });
       bytes.once('close', done);
       bytes.once('error', (error) => hub.kernel.log.warn({ err: error }, 'a backup could not be finished'));
-      cutWhenStuck(reply);
+      cutWhenStuck(hub.kernel, reply.raw);
       return reply.type('application/x-ndjson').send(bytes);
     },
   );

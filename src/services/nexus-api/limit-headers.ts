@@ -1,7 +1,6 @@
 /** How allowances are told over HTTP: `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers), `Retry-After`. */
 import type { FastifyReply } from 'fastify';
 import type { Allowance } from '../../doors.ts';
-import { type Refusal, refuse } from '../../errors.ts';
 
 const windowSeconds = 60;
 
@@ -15,12 +14,4 @@ export function writeLimits(reply: FastifyReply, allowances: readonly Allowance[
   reply.header('ratelimit-policy', policies.join(', ')).header('ratelimit', left.join(', '));
   const wait = Math.max(...allowances.map(({ retryAfterMs = 0 }) => retryAfterMs));
   if (wait > 0) reply.header('retry-after', String(Math.max(1, Math.ceil(wait / 1000))));
-}
-
-/** The refusal of one who has to wait. */
-export function rateLimited({ limit, allowed, retryAfterMs = 0 }: Allowance): Refusal {
-  return refuse('rate_limited', `${allowed} ${limit} a minute are allowed here`, {
-    limit,
-    retry_after_ms: retryAfterMs,
-  });
 }

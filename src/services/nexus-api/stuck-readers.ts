@@ -1,13 +1,27 @@
 /** Readers of a stream who stop to take it: they are cut, so that what the stream holds is free for others. */
-import type { FastifyReply } from 'fastify';
+import type { ServerResponse } from 'node:http';
+import type { Kernel } from '../../kernel.ts';
 
-/** How long nothing may go out. */
+/** How long nothing may go out, and how often that is looked at. */
 const stuckMs = 60_000;
+const lookMs = 10_000;
 
 /**
- * Ends the connection of an answer of which no byte goes out for a minute. Node's own timeout of a socket looks at what the system
- * took, so that a slow reader is not taken for one that stopped; the server sets another one when the answer is out.
+ * Ends the connection of an answer that has bytes to send and of which none goes out for a minute. A slow reader is not cut, nor
+ * one that waits for a source that is slow.
  */
-export function cutWhenStuck(reply: FastifyReply): void {
-  reply.raw.setTimeout(stuckMs, () => reply.raw.destroy());
+export function cutWhenStuck(kernel: Kernel, answer: ServerResponse): void {
+  let sent = -1;
+  let since = kernel.monotonicMs();
+  const stop = kernel.every(lookMs, () => {
+    const { socket } = answer;
+    if (!socket) return;
+    const now = kernel.monotonicMs();
+    const out = socket.bytesWritten - socket.writableLength; // `bytesWritten` counts what waits as well
+    if (out !== sent || socket.writableLength === 0) {
+      sent = out;
+      since = now;
+    } else if (now - since >= stuckMs) answer.destroy();
+  });
+  answer.once('close', stop);
 }

@@ -1,5 +1,5 @@
 /** What every packet of a client goes through: is the name known, the shape right, the sender allowed; then its handler; then the acknowledgement. */
-import type { Identity, Passage } from '../../doors.ts';
+import { type Identity, type Passage, rateLimited } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
@@ -89,17 +89,11 @@ function meter(hub: Hub, client: PoolClient, identity: Identity): Refusal | unde
   const guard = hub.doors.limits.get();
   if (isRefusal(guard)) return guard;
   const passage = guard.enter(identity, client.address, 'messages', client.takeBytes());
-  const refusalOf = ({ short }: Passage) =>
-    short &&
-    refuse('rate_limited', `${short.allowed} ${short.limit} a minute are allowed here`, {
-      limit: short.limit,
-      retry_after_ms: short.retryAfterMs ?? 0,
-    });
+  const refusalOf = ({ short }: Passage) => short && rateLimited(short);
   return passage instanceof Promise ? passage.then(refusalOf) : refusalOf(passage);
 }
 
 function tellRefused(hub: Hub, client: PoolClient, identity: Identity, name: unknown, code: Code): void {
-  if (codes[code].status >= 500 && code !== 'guard_unavailable') return; // says nothing of who asked
   const action = typeof name === 'string' && packetTypes.has(name) ? name : '(no such packet)';
   hub.doors.tellRefused({ identity, address: client.address, action, target: '' }, code);
 }

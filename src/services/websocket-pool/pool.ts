@@ -114,11 +114,6 @@ export class Pool {
     if (this.#waiting.enter(socket, waiting)) this.#strangers--;
   }
 
-  /** The node's live socket on this replica, if it is here. */
-  socketOf(nodeId: string): PoolSocket | undefined {
-    return this.#nodes.get(nodeId);
-  }
-
   /** Sends to a node that is here, unless it is banned or blocked: asked again at delivery. */
   tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void {
     const socket = this.#nodes.get(nodeId);
