@@ -43,7 +43,13 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     });
   const post = async <T = Problem>(hub: TestHub, path: string, body?: object) =>
     (await (await call(hub, 'POST', `/governance${path}`, body)).json()) as T;
-  const get = async <T>(hub: TestHub, path: string) => (await (await call(hub, 'GET', path)).json()) as T;
+  /** Reads what every replica had written by now, whichever it asks. */
+  const get = async <T>(hub: TestHub, path: string) => {
+    const { views } = (await (await call(first, 'GET', '/status')).json()) as { views: { head: number } };
+    const asksItself = path === '/status' || path.includes('min_position');
+    const fresh = asksItself ? path : `${path}${path.includes('?') ? '&' : '?'}min_position=${views.head}`;
+    return (await (await call(hub, 'GET', fresh)).json()) as T;
+  };
   const setMode = async (mode: string) => {
     await post(first, '/mode', { mode });
     for (const hub of [first, second]) await expect.poll(() => get(hub, '/status')).toMatchObject({ mode });
