@@ -164,7 +164,7 @@ module.exports = {
       from: { path: part('client/') },
       to: {
         path: part(''),
-        pathNot: [part('client/'), part('(protocol|private-file)\\.ts$')],
+        pathNot: [part('client/'), part('(protocol|call-parts|private-file)\\.ts$')],
         dependencyTypesNot: ['type-only'],
       },
     },
@@ -176,7 +176,7 @@ module.exports = {
         path: part(''),
         pathNot: [
           part('client/'),
-          part('(protocol|private-file|errors|kernel)\\.ts$'),
+          part('(protocol|call-parts|private-file|errors|kernel)\\.ts$'),
           part('events/(node|heartbeat|health)\\.ts$'),
         ],
       },

@@ -1,6 +1,7 @@
 /** The hub as it is built: what runs is `dist`, what the compiler knows of it are the sources. */
 
 import type * as KeyFile from '../src/client/key-file.ts';
+import type * as FederationNode from '../src/client/node.ts';
 import type * as Execute from '../src/commands/execute.ts';
 import type * as Node from '../src/commands/node.ts';
 import type * as Views from '../src/commands/views.ts';
@@ -18,6 +19,7 @@ import type * as Manifest from '../src/services/manifest.ts';
 
 interface Modules {
   readonly 'client/key-file': typeof KeyFile;
+  readonly 'client/node': typeof FederationNode;
   readonly 'commands/execute': typeof Execute;
   readonly 'commands/node': typeof Node;
   readonly 'commands/views': typeof Views;

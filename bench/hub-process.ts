@@ -27,6 +27,8 @@ export interface HubSettings {
   readonly database?: string | undefined;
   /** Any free one when absent. */
   readonly port?: number;
+  /** Further settings of the hub. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 const watch = new URL('./watch.mjs', import.meta.url);
@@ -47,9 +49,9 @@ const unlimited = Object.fromEntries(
 );
 
 /** The same without waiting. `said`: the end of what it wrote on its error stream. */
-export function spawnHub({ folder, database, port = 0 }: HubSettings) {
+export function spawnHub({ folder, database, port = 0, env }: HubSettings) {
   const inherited = Object.entries(process.env).filter(
-    ([name]) => !/^(FEDERATION_|FEDHUB_|DATABASE_URL|NODE_OPTIONS)/.test(name),
+    ([name]) => !/^(FEDERATION_|FEDHUB_|DATABASE_URL|REDIS_URL|NODE_OPTIONS)/.test(name),
   );
   const child = spawn(process.execPath, ['--import', watch.href, ...profiling, fedhub.pathname, '--json', 'serve'], {
     env: {
@@ -59,6 +61,7 @@ export function spawnHub({ folder, database, port = 0 }: HubSettings) {
       LOG_LEVEL: 'warn',
       ...unlimited,
       ...(database && { DATABASE_URL: database }),
+      ...env,
     },
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
   });

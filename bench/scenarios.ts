@@ -3,11 +3,15 @@ import type { Scenario } from './measure.ts';
 import { appendPostgres } from './scenarios/append-postgres.ts';
 import { appendSqlite } from './scenarios/append-sqlite.ts';
 import { commands } from './scenarios/commands.ts';
+import { fanout } from './scenarios/fanout.ts';
 import { guards } from './scenarios/guards.ts';
 import { heartbeats } from './scenarios/heartbeats.ts';
 import { lag } from './scenarios/lag.ts';
 import { replay } from './scenarios/replay.ts';
+import { route } from './scenarios/route.ts';
 import { start } from './scenarios/start.ts';
+import { stranded } from './scenarios/stranded.ts';
+import { tasks } from './scenarios/tasks.ts';
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   'append-postgres': appendPostgres,
@@ -17,5 +21,9 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   heartbeats,
   replay,
   lag,
+  tasks,
+  stranded,
+  route,
+  fanout,
   start,
 };

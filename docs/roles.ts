@@ -33,7 +33,7 @@ every row below against a running hub.
 | --- | --- | --- | --- |
 ${scopes.map((right) => `| \`${right}\` | ${rights[right].role} | ${scopesOf(right)} | ${rights[right].means} |`).join('\n')}
 
-"itself" is the node that the path names, whatever its role.
+"itself" is the node that the path names, whatever its role. "worker" is a node that may \`act\`.
 
 ## HTTP, under /api/federation
 
@@ -57,7 +57,7 @@ function marks(access: readonly Access[]): string {
   const cells = ranks.map((_role, rank) => {
     if (asked === 'node') return 'yes';
     if (asked === 'itself' || asked === undefined) return 'itself';
-    const enough = rank >= ranks.indexOf(rights[asked].role);
+    const enough = rank >= ranks.indexOf(rights[asked === 'worker' ? 'act' : asked].role);
     return enough ? 'yes' : (alternative ?? 'no');
   });
   return ['no', ...cells].join(' | ');
@@ -65,7 +65,8 @@ function marks(access: readonly Access[]): string {
 
 function tokens([asked]: readonly Access[]): string {
   if (asked === 'anyone') return 'any';
-  return asked === 'node' || asked === 'itself' || asked === undefined ? 'none' : scopesOf(asked);
+  const nodesOnly = asked === 'node' || asked === 'itself' || asked === 'worker' || asked === undefined;
+  return nodesOnly ? 'none' : scopesOf(asked);
 }
 
 function scopesOf(right: Right): string {

@@ -1,4 +1,5 @@
 /** The one place that picks adapters, by URL: `sqlite:<folder>`, `postgres://…` or `postgresql://…`. */
+import type { AppendObserver } from './events/group-commit.ts';
 import type { EventLog } from './events/log.ts';
 import { openPostgresLog } from './events/log-postgres.ts';
 import { beginPostgresRestore } from './events/log-postgres-restore.ts';
@@ -29,6 +30,8 @@ export function backendOf(url: string): Backend {
 export interface LogOptions {
   /** Positions in one segment of readings; fixed when the log is made. */
   readonly segmentSize?: number;
+  /** Hears of appends and flushes. */
+  readonly observer?: AppendObserver;
 }
 
 /** Opens the log, and makes it when it is not there. */

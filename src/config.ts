@@ -18,6 +18,10 @@ export interface Config {
   readonly publicUrl: string | undefined;
   /** Addresses and networks whose `X-Forwarded-*` is believed. */
   readonly trustedProxies: readonly string[];
+  /** Addresses and networks besides the public ones that calls to nodes and webhooks may reach. */
+  readonly egressAllow: readonly string[];
+  /** Addresses and networks that may read /metrics without a token. */
+  readonly metricsAllow: readonly string[];
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly logLevel: string;
   /** How often a node is asked to send a heartbeat. */
@@ -64,6 +68,14 @@ export const settings: readonly Setting[] = [
   { name: 'FEDERATION_MODE', meaning: 'open, approval or invite, at first start (open)' },
   { name: 'FEDERATION_PUBLIC_URL', meaning: 'how the outside reaches this hub' },
   { name: 'FEDERATION_TRUSTED_PROXIES', meaning: 'addresses or networks, by commas, whose X-Forwarded-* is believed' },
+  {
+    name: 'FEDERATION_EGRESS_ALLOW',
+    meaning: 'addresses or networks, by commas, that routed calls and webhooks may reach besides public ones',
+  },
+  {
+    name: 'FEDERATION_METRICS_ALLOW',
+    meaning: 'addresses or networks, by commas, that may read /metrics without a token (127.0.0.0/8, ::1)',
+  },
   { name: 'FEDERATION_TLS_CERT', meaning: 'certificate file (PEM); with FEDERATION_TLS_KEY' },
   { name: 'FEDERATION_TLS_KEY', meaning: 'private key file (PEM); with FEDERATION_TLS_CERT' },
   { name: 'FEDERATION_HEARTBEAT_SECONDS', meaning: 'how often nodes are asked for a heartbeat (15)' },
@@ -80,7 +92,7 @@ export const settings: readonly Setting[] = [
   },
   {
     name: 'REDIS_URL',
-    meaning: 'redis://…, to count limits over all replicas (each replica counts alone)',
+    meaning: 'redis://…, for jobs, sockets and limits of all replicas (PostgreSQL or this process carries them)',
     secret: true,
   },
   { name: 'LOG_LEVEL', meaning: 'trace, debug, info, warn, error, fatal or silent (info)' },
@@ -128,7 +140,9 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     federationId: checked('FEDERATION_ID', read('FEDERATION_ID'), /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, wrong),
     mode: oneOf('FEDERATION_MODE', modes, 'open'),
     publicUrl: checked('FEDERATION_PUBLIC_URL', read('FEDERATION_PUBLIC_URL'), /^https?:\/\/[^\s]+$/, wrong),
-    trustedProxies: proxies(read('FEDERATION_TRUSTED_PROXIES'), wrong),
+    trustedProxies: networks('FEDERATION_TRUSTED_PROXIES', read, wrong),
+    egressAllow: networks('FEDERATION_EGRESS_ALLOW', read, wrong),
+    metricsAllow: networks('FEDERATION_METRICS_ALLOW', read, wrong, '127.0.0.0/8,::1'),
     tls: tls(read, wrong),
     logLevel: oneOf('LOG_LEVEL', logLevels, 'info'),
     heartbeatMs: number('FEDERATION_HEARTBEAT_SECONDS', 15, 0.1, 3600) * 1000,
@@ -178,8 +192,8 @@ function checked(name: string, value: string | undefined, shape: RegExp, wrong: 
   return value;
 }
 
-function proxies(list: string | undefined, wrong: string[]): string[] {
-  const entries = (list ?? '')
+function networks(name: string, read: Read, wrong: string[], fallback = ''): string[] {
+  const entries = (read(name) ?? fallback)
     .split(',')
     .map((entry) => entry.trim())
     .filter(Boolean);
@@ -188,7 +202,7 @@ function proxies(list: string | undefined, wrong: string[]): string[] {
     const family = isIP(address);
     const fits = bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 6 ? 128 : 32));
     if (family === 0 || !fits || more !== undefined) {
-      wrong.push(`FEDERATION_TRUSTED_PROXIES holds ${entry}, which is no address or network`);
+      wrong.push(`${name} holds ${entry}, which is no address or network`);
     }
   }
   return entries;

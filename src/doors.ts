@@ -197,6 +197,7 @@ export class Doors {
   readonly server: Server;
   readonly #trusted: (address: string, hop: number) => boolean;
   readonly #kernel: Kernel;
+  readonly #unhurried = new WeakSet<Duplex>();
   #handler: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
 
   constructor(config: Config, kernel: Kernel) {
@@ -215,7 +216,19 @@ export class Doors {
     this.server.maxHeadersCount = 100;
     this.server.maxConnections = mostConnections;
     this.server.on('checkExpectation', handle); // an Expect header is no reason to refuse without a word
-    this.server.on('clientError', answerUnreadable);
+    this.server.on('clientError', (error: Error & { code?: string }, socket) => {
+      if (error.code === requestTimeout && this.#unhurried.has(socket)) return;
+      answerUnreadable(error, socket);
+    });
+  }
+
+  /**
+   * Lets the request under way on a connection take longer than others may, because its body is passed on as it comes: whoever
+   * asks for this cuts it when it stalls. What is returned ends that.
+   */
+  takeTime(socket: Duplex): () => void {
+    this.#unhurried.add(socket);
+    return () => void this.#unhurried.delete(socket);
   }
 
   /** Whether someone known may pass: neither banned nor blocked. A guard that is not running lets nobody pass. */
@@ -278,9 +291,10 @@ function sayNotReady(response: ServerResponse): void {
   response.end(problem('not_ready'));
 }
 
+const requestTimeout = 'ERR_HTTP_REQUEST_TIMEOUT';
 const unreadableCodes: Readonly<Record<string, Code>> = {
   HPE_HEADER_OVERFLOW: 'payload_too_large',
-  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+  [requestTimeout]: 'request_timeout',
 };
 
 /** What came is no HTTP, or came too slowly: an answer while there is someone to answer, then the connection is cut. */

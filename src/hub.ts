@@ -2,10 +2,13 @@
 import type { Executor } from './commands/execute.ts';
 import type { Config } from './config.ts';
 import type { Doors } from './doors.ts';
+import type { Egress } from './egress.ts';
 import type { EventLog } from './events/log.ts';
+import type { Jobs } from './jobs.ts';
 import type { Kernel } from './kernel.ts';
 import type { Keyring } from './keyring.ts';
 import type { ServiceStatus } from './lifecycle.ts';
+import type { Metrics } from './metrics.ts';
 import type { AccessRow } from './projections/access-lists.ts';
 import type { AdminRow } from './projections/admins.ts';
 import type { AlertRow } from './projections/alerts.ts';
@@ -17,9 +20,12 @@ import type { JoinRow } from './projections/joins.ts';
 import type { KeyRow } from './projections/keys.ts';
 import type { LimitsRow } from './projections/limits.ts';
 import type { LiveView } from './projections/live.ts';
+import type { ModelsRow } from './projections/models.ts';
 import type { NodeRow } from './projections/nodes.ts';
+import type { OpenTaskRow } from './projections/open-tasks.ts';
 import type { OperatorTokenRow } from './projections/operator-tokens.ts';
 import type { SessionRow } from './projections/sessions.ts';
+import type { SubscriptionRow } from './projections/subscriptions.ts';
 import type { Views } from './projections/views.ts';
 import type { Readiness } from './readiness.ts';
 
@@ -44,8 +50,16 @@ export interface Hub {
     readonly joins: LiveView<JoinRow>;
     readonly limits: LiveView<LimitsRow>;
     readonly operatorTokens: LiveView<OperatorTokenRow>;
+    readonly openTasks: LiveView<OpenTaskRow>;
+    readonly models: LiveView<ModelsRow>;
+    readonly subscriptions: LiveView<SubscriptionRow>;
   };
   readonly keyring: Keyring;
+  /** The way out to addresses that others name. */
+  readonly egress: Egress;
+  readonly metrics: Metrics;
+  /** Opened at the first call. Rejects when they cannot be opened now. */
+  readonly jobs: () => Promise<Jobs>;
   readonly doors: Doors;
   readonly readiness: Readiness;
   readonly federationId: string;

@@ -14,8 +14,9 @@ const forbidden = new Set(['__proto__', 'constructor', 'prototype']);
 /** Checks a value against a schema. Answers the value, typed, or `invalid_input` with `errors` that name the places. */
 export function checker<S extends TSchema>(schema: S): (value: unknown) => Static<S> | Refusal {
   const validator = Compile(schema);
+  const binary = binaryMembers(schema);
   return (value) => {
-    const excess = beyondLimits(value);
+    const excess = beyondLimits(value, binary);
     if (excess) return refuse('invalid_input', excess);
     if (validator.Check(value)) return value;
     const errors = validator.Errors(value).slice(0, 8);
@@ -25,8 +26,15 @@ export function checker<S extends TSchema>(schema: S): (value: unknown) => Stati
   };
 }
 
+/** Members of an object that are bytes, by their schema; only those of the object itself may be. */
+function binaryMembers(schema: TSchema): ReadonlySet<string> {
+  const { properties = {} } = schema as { properties?: Record<string, { contentMediaType?: string }> }; // JSON Schema's own words
+  const names = Object.keys(properties);
+  return new Set(names.filter((name) => properties[name]?.contentMediaType === 'application/octet-stream'));
+}
+
 /** Says what of a parsed value is beyond the limits; undefined when nothing is. Works without recursion. */
-function beyondLimits(value: unknown): string | undefined {
+function beyondLimits(value: unknown, binary: ReadonlySet<string>): string | undefined {
   let keys = 0;
   let level: object[] = typeof value === 'object' && value !== null ? [value] : [];
   for (let depth = 1; level.length > 0; depth++) {
@@ -40,6 +48,10 @@ function beyondLimits(value: unknown): string | undefined {
       for (const name of names) {
         if (forbidden.has(name)) return `a member is named ${name}`;
         const member = (holder as Record<string, unknown>)[name];
+        if (depth === 1 && binary.has(name)) {
+          if (member instanceof Uint8Array) continue;
+          return `${name} is no binary attachment`;
+        }
         if (typeof member === 'object' && member !== null) below.push(member);
       }
     }

@@ -23,25 +23,33 @@ export interface Lease {
 export interface Leases {
   /** Tries for the lease from now on, until it is released. */
   acquire(name: string): Lease;
+  /** Names of those that are asked for here, and whether they are held now. */
+  duties(): readonly { readonly name: string; readonly held: boolean }[];
   /** Gives up all. */
   close(): Promise<void>;
 }
 
 /** The leases of a process that has no equals: always held, under one epoch. */
 export function soleLeases(epoch: number): Leases {
+  const leases = new Set<Lease>();
   const acquire = (name: string): Lease => {
-    let held = true;
-    return {
+    const lease: Lease = {
       name,
       epoch,
-      held: () => held,
+      held: () => leases.has(lease),
       onChange: () => () => {}, // it changes by `release` alone, and who releases knows
       async release() {
-        held = false;
+        leases.delete(lease);
       },
     };
+    leases.add(lease);
+    return lease;
   };
-  return { acquire, close: async () => {} };
+  return { acquire, duties: () => dutiesOf(leases), close: async () => {} };
+}
+
+function dutiesOf(leases: ReadonlySet<Lease>): { name: string; held: boolean }[] {
+  return [...leases].map((lease) => ({ name: lease.name, held: lease.held() }));
 }
 
 const leaseMs = 3_000;
@@ -66,6 +74,7 @@ export function postgresLeases(url: string, kernel: Kernel): Leases {
       leases.add(lease);
       return lease;
     },
+    duties: () => dutiesOf(leases),
     async close() {
       await Promise.all([...leases].map((lease) => lease.release()));
       if (!pool.ended) await pool.end();

@@ -98,8 +98,13 @@ export class Lifecycle {
     if (this.#stopping) return;
     const wait = Math.min(longestRetryMs, firstRetryMs * 2 ** (entry.attempts - 1));
     entry.retry = this.#hub.kernel.after(wait * (0.5 + this.#hub.kernel.random() / 2), () => {
-      this.#retrying = this.#retrying.then(() => (this.#stopping ? undefined : this.#start(entry)));
+      this.#retrying = this.#retrying.then(() => (this.#stopping ? undefined : this.#heal(entry)));
     });
+  }
+
+  #heal(entry: Entry): Promise<void> {
+    this.#hub.metrics.healRequested(entry.service.name);
+    return this.#start(entry);
   }
 
   #apis(service: AnyService): Record<string, unknown> {

@@ -7,14 +7,17 @@ import { createToken, operatorToken, operatorTokenStream } from './commands/oper
 import type { Config } from './config.ts';
 import { lockDataFolder } from './data-lock.ts';
 import { Doors } from './doors.ts';
+import { openEgress } from './egress.ts';
 import { isRefusal } from './errors.ts';
 import { checkCatalog } from './events/catalog.ts';
 import type { Hub } from './hub.ts';
+import { type Jobs, openJobs } from './jobs.ts';
 import type { Kernel } from './kernel.ts';
 import { postgresKeyring } from './keyring/store-postgres.ts';
 import { sqliteKeyring } from './keyring/store-sqlite.ts';
 import { openKeyring } from './keyring.ts';
 import { Lifecycle, type ServiceStatus } from './lifecycle.ts';
+import { Metrics } from './metrics.ts';
 import { makeOperatorToken } from './operator-token.ts';
 import { accessLists } from './projections/access-lists.ts';
 import { admins } from './projections/admins.ts';
@@ -26,9 +29,12 @@ import { invites } from './projections/invites.ts';
 import { joins } from './projections/joins.ts';
 import { keys } from './projections/keys.ts';
 import { nodeLimits } from './projections/limits.ts';
+import { models } from './projections/models.ts';
 import { nodes } from './projections/nodes.ts';
+import { openTasks } from './projections/open-tasks.ts';
 import { operatorTokens } from './projections/operator-tokens.ts';
 import { sessions } from './projections/sessions.ts';
+import { subscriptions } from './projections/subscriptions.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
 import { version } from './version.ts';
@@ -79,7 +85,8 @@ async function assemble(
     const lock = lockDataFolder(folder);
     stops.push(() => lock.release());
   }
-  const log = await openLog(config.logUrl, kernel);
+  const metrics = new Metrics(kernel);
+  const log = await openLog(config.logUrl, kernel, { observer: metrics.appends });
   stops.push(() => log.close());
   // The views' thread takes longest to be there; everything else happens meanwhile.
   const opening = openViews({ url: config.viewsUrl, logUrl: config.logUrl, log, kernel, logLevel: config.logLevel });
@@ -97,6 +104,10 @@ async function assemble(
   stops.push(() => live.close());
   const readiness = new Readiness(kernel, log);
   stops.push(() => readiness.close());
+  const egress = openEgress(config.egressAllow);
+  stops.push(() => egress.close());
+  const jobs = jobsOf(config, founding.federationId, kernel);
+  stops.push(async () => (await jobs.opened?.catch(() => undefined))?.close());
   const doors = new Doors(config, kernel);
   stops.push(() => doors.close(1_000));
   const hub: Hub = {
@@ -107,6 +118,9 @@ async function assemble(
     views,
     live: live.maps,
     keyring,
+    egress,
+    metrics,
+    jobs: () => jobs.open(),
     doors,
     readiness,
     federationId: founding.federationId,
@@ -146,6 +160,9 @@ const inMemory = {
   entities,
   limits: nodeLimits,
   operatorTokens,
+  openTasks,
+  models,
+  subscriptions,
 };
 
 /** Founds the federation in an empty log, with one admin token; else finds it. Of several replicas, one founds. */
@@ -178,6 +195,22 @@ async function foundOnce(
   // Of several replicas that found at once, only the token that will be shown counts as an administrator.
   if (founded.reply.founded) await appoint({ executor }, `operator:${prefix}`, about);
   return { federationId: founded.reply.federationId, adminToken: founded.reply.founded ? token : undefined };
+}
+
+/** The jobs, opened when they are first asked for: their library is slow to load. An opening that failed is tried again at the next call. */
+function jobsOf({ redisUrl, viewsUrl, logUrl }: Config, federationId: string, kernel: Kernel) {
+  const postgresUrl = [viewsUrl, logUrl].find((url) => backendOf(url).kind === 'postgres');
+  const opening: { opened: Promise<Jobs> | undefined; open(): Promise<Jobs> } = {
+    opened: undefined,
+    open() {
+      opening.opened ??= openJobs({ redisUrl, postgresUrl, federationId, kernel }).catch((error: unknown) => {
+        opening.opened = undefined;
+        throw error;
+      });
+      return opening.opened;
+    },
+  };
+  return opening;
 }
 
 /** The folders that belong to this process alone. */

@@ -7,7 +7,10 @@ import { AnnouncementLevel } from './events/federation.ts';
 import { AlertLevel, AlertMeasure } from './events/health.ts';
 import { Reading } from './events/heartbeat.ts';
 import { LimitKind } from './events/limits.ts';
+import { ModelClaims } from './events/model.ts';
 import { NodeId, NodeProfile, NodeRole, PublicKey } from './events/node.ts';
+import { EventFilter, EventPatterns } from './events/subscription.ts';
+import { Backoff, Callback, Priority, Requirements, TaskError, TaskId, TaskType } from './events/task.ts';
 import type { Scope } from './rights.ts';
 
 /** Raised when a change breaks older clients. The hub refuses what it does not speak with `protocol_unsupported`. */
@@ -61,6 +64,78 @@ export const PublicEntity = Type.Object({
   ...EntityProfile.properties,
 });
 export type PublicEntity = Type.Static<typeof PublicEntity>;
+
+/** What is handed in as a task. What is left out: no payload, priority 5, no requirements, three attempts, exponential backoff from 1 s to 5 min. */
+export const TaskSubmission = Type.Object({
+  type: TaskType,
+  /** At most 256 KiB as JSON. */
+  payload: Type.Optional(Type.Unknown()),
+  /** Where the payload is when it is larger. */
+  file: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })),
+  priority: Type.Optional(Priority),
+  requirements: Type.Optional(Requirements),
+  deadline: Type.Optional(Type.String({ format: 'date-time', description: 'ISO 8601' })),
+  max_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  backoff: Type.Optional(Backoff),
+  callback: Type.Optional(Callback),
+  /** Payload and result are kept encrypted, with a key that can be destroyed. */
+  sensitive: Type.Optional(Type.Boolean()),
+});
+export type TaskSubmission = Type.Static<typeof TaskSubmission>;
+
+/** The fencing token: what is said of a task under an older one is refused. */
+const Lease = Type.Integer({ minimum: 1, description: 'Fencing token of this assignment' });
+
+/** A task as the node gets it that is to do it. */
+export const AssignedTask = Type.Object({
+  task_id: TaskId,
+  type: TaskType,
+  payload: Type.Optional(Type.Unknown()),
+  file: Type.Optional(Type.String()),
+  priority: Priority,
+  lease: Lease,
+  /** How often it was begun before. */
+  attempt: Type.Integer({ minimum: 1 }),
+  deadline: Type.Optional(Type.String()),
+  ack_by: Type.String(),
+});
+export type AssignedTask = Type.Static<typeof AssignedTask>;
+
+const held = { task_id: TaskId, lease: Lease };
+
+/** An event as it leaves the hub: CloudEvents 1.0. `sequence` is the position, in digits that sort as text. */
+export const CloudEvent = Type.Object({
+  specversion: Type.Literal('1.0'),
+  id: Type.String(),
+  source: Type.String(),
+  type: Type.String(),
+  subject: Type.Optional(Type.String()),
+  time: Type.String(),
+  datacontenttype: Type.Literal('application/json'),
+  sequence: Type.String(),
+  position: Position,
+  traceparent: Type.Optional(Type.String()),
+  data: Type.Unknown(),
+});
+export type CloudEvent = Type.Static<typeof CloudEvent>;
+
+/** Bytes, as a binary attachment of Socket.IO. The hub takes attachments where a schema says so, and nowhere else. */
+const Bytes = Type.Unsafe<Uint8Array>({
+  contentMediaType: 'application/octet-stream',
+  description: 'At most 64 KiB, as a binary attachment',
+});
+
+/** By their names in small letters; one that came more than once has a list. */
+const HttpHeaders = Type.Record(
+  Type.String({ pattern: "^[!#$%&'*+.^_`|~0-9a-z-]{1,128}$" }),
+  Type.Union([Type.String({ maxLength: 16_384 }), Type.Array(Type.String({ maxLength: 16_384 }), { maxItems: 64 })]),
+);
+
+/** A part of a routed call: its head first, then its bytes in order, then its end. */
+const CallId = Type.String({ minLength: 1, maxLength: 128, description: 'The routed call that this is a part of' });
+const Sequence = Type.Integer({ minimum: 0, description: 'Place among the parts of the call that go this way' });
+const chunk = Type.Optional(Bytes);
+const end = Type.Optional(Type.Literal(true));
 
 /**
  * Client to hub. Packets are closed, at every depth: an unknown member is refused. Answers may grow. `who` may send it:
@@ -120,6 +195,106 @@ export const clientPackets = {
     packet: closed(Type.Object({ entity_id: EntityId, kind: EntityKind, ...EntityProfile.properties })),
     ack: Type.Object({ ...done, entity: PublicEntity, position: Position }),
   },
+  /** Asks for events as they happen, and before that those after a position. At most 64 a connection. */
+  'federation:subscribe': {
+    who: 'read',
+    packet: closed(
+      Type.Object({
+        patterns: EventPatterns,
+        filter: Type.Optional(EventFilter),
+        after: Type.Optional(Position),
+      }),
+    ),
+    ack: Type.Object({ ...done, subscription: Type.String(), position: Position }),
+  },
+  'federation:unsubscribe': {
+    who: 'read',
+    packet: closed(Type.Object({ subscription: Type.String({ maxLength: 64 }) })),
+    ack: Type.Object(done),
+  },
+  /** Hands in a task. `key` makes it known: sent again, it is the same task. */
+  'federation:task:submit': {
+    who: 'act',
+    packet: closed(
+      Type.Object({
+        ...TaskSubmission.properties,
+        key: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
+      }),
+    ),
+    ack: Type.Object({ ...done, task_id: TaskId, position: Position }),
+  },
+  /** Asks for a task that this node can do, for as long as it says. None in that time: `task` is null. */
+  'federation:task:claim': {
+    who: 'act',
+    packet: closed(
+      Type.Object({
+        types: Type.Optional(Type.Array(TaskType, { minItems: 1, maxItems: 64, uniqueItems: true })),
+        wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: 30_000 })),
+      }),
+    ),
+    ack: Type.Object({ ...done, task: Type.Union([AssignedTask, Type.Null()]) }),
+  },
+  /** Says that the work has begun: within 10 s, unless it is done by then. */
+  'federation:task:started': {
+    who: 'act',
+    packet: closed(Type.Object(held)),
+    ack: Type.Object({ ...done, position: Position }),
+  },
+  'federation:task:progress': {
+    who: 'act',
+    packet: closed(
+      Type.Object({
+        ...held,
+        percent: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })),
+        message: Type.Optional(Type.String({ maxLength: 512 })),
+      }),
+    ),
+    ack: Type.Object({ ...done, recorded: Type.Boolean() }),
+  },
+  'federation:task:complete': {
+    who: 'act',
+    packet: closed(Type.Object({ ...held, result: Type.Optional(Type.Unknown()) })),
+    ack: Type.Object({ ...done, position: Position }),
+  },
+  /** `declined`: the work was never begun here, and is to go elsewhere. */
+  'federation:task:fail': {
+    who: 'act',
+    packet: closed(
+      Type.Object({
+        ...held,
+        error: TaskError,
+        retryable: Type.Optional(Type.Boolean()),
+        declined: Type.Optional(Type.Boolean()),
+      }),
+    ),
+    ack: Type.Object({ ...done, status: Type.String(), position: Position }),
+  },
+  /** All models of this node, as it is from now on. */
+  'federation:models': {
+    who: 'act',
+    packet: closed(Type.Object({ models: ModelClaims })),
+    ack: Type.Object({ ...done, position: Position }),
+  },
+  /**
+   * A part of the answer to a routed call that came as `federation:request`: `head`, `chunk`s, `end`; or `error`. The
+   * acknowledgement comes when there is room for the next; with `open: false` nobody waits for more.
+   */
+  'federation:response': {
+    who: 'node',
+    packet: closed(
+      Type.Object({
+        call: CallId,
+        seq: Sequence,
+        head: Type.Optional(
+          Type.Object({ status: Type.Integer({ minimum: 200, maximum: 599 }), headers: HttpHeaders }),
+        ),
+        chunk,
+        end,
+        error: Type.Optional(Type.String({ maxLength: 512 })),
+      }),
+    ),
+    ack: Type.Object({ ...done, open: Type.Boolean() }),
+  },
 } as const satisfies Record<string, { who: 'anyone' | 'node' | Scope; packet: TSchema; ack: TSchema }>;
 
 const pushed = { position: Position, time: Time, node_id: NodeId };
@@ -162,6 +337,48 @@ export const hubPackets = {
     used: Type.Number(),
     allowed: Type.Integer(),
     window_seconds: Type.Integer(),
+  }),
+  'federation:task:assigned': Type.Object({ position: Position, time: Time, task: AssignedTask }),
+  /** The task is not this node's any more: it was cancelled, or its deadline passed, or its lease went to another. */
+  'federation:task:cancelled': Type.Object({
+    position: Position,
+    time: Time,
+    task_id: TaskId,
+    lease: Lease,
+    reason: Type.String(),
+  }),
+  /** A task that this node handed in is over. */
+  'federation:task:finished': Type.Object({
+    position: Position,
+    time: Time,
+    task_id: TaskId,
+    status: Type.Union([Type.Literal('completed'), Type.Literal('failed'), Type.Literal('cancelled')]),
+    result: Type.Optional(Type.Unknown()),
+    error: Type.Optional(TaskError),
+  }),
+  /** An event that this connection subscribed to. */
+  'federation:event': Type.Object({ subscription: Type.String(), event: CloudEvent }),
+  /**
+   * A part of a routed call to a service of this node: `head`, and when it has a body, `chunk`s and `end`. Each wants an
+   * acknowledgement: `{ ok: true }` when there is room for the next. `cancel`: the caller is gone.
+   */
+  'federation:request': Type.Object({
+    call: CallId,
+    seq: Sequence,
+    head: Type.Optional(
+      Type.Object({
+        /** '': any service of the node. */
+        service: Type.String(),
+        method: Type.String(),
+        /** Path and query under the service. */
+        path: Type.String(),
+        headers: HttpHeaders,
+        body: Type.Boolean(),
+      }),
+    ),
+    chunk,
+    end,
+    cancel: Type.Optional(Type.String()),
   }),
   'federation:health-alert': Type.Object({
     ...pushed,

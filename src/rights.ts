@@ -24,9 +24,9 @@ export const rights: Readonly<Record<Right, { readonly role: NodeRole; readonly 
 
 /**
  * Who may use a route or packet. `anyone`: without proof. `node`: any node with a session. `itself`: the node that the
- * path names. Else: whoever has the right.
+ * path names. `worker`: a node that may act, for what an operator cannot do. Else: whoever has the right.
  */
-export type Access = 'anyone' | 'node' | 'itself' | Right;
+export type Access = 'anyone' | 'node' | 'itself' | 'worker' | Right;
 
 const rank: Readonly<Record<NodeRole, number>> = { observer: 0, member: 1, admin: 2 };
 
@@ -52,6 +52,7 @@ export function scopesFor(right: Right): readonly Scope[] {
 export function mayUse(identity: Identity, access: Access, named?: string): boolean {
   if (access === 'anyone') return true;
   if (access === 'node') return identity.kind === 'node';
+  if (access === 'worker') return identity.kind === 'node' && may(identity, 'act');
   if (access === 'itself') return identity.kind === 'node' && identity.nodeId === named;
   return may(identity, access);
 }

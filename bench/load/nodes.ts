@@ -9,6 +9,10 @@ export type Load = {
   connect(url: string, count: number, join: boolean): Promise<void>;
   /** Each node sends its next heartbeat when the last is acknowledged. Answers acknowledgements per second. */
   closedLoop(ms: number): Promise<number>;
+  /** All sockets ask for events: of the hub those of entities; a bare server sends what it has to all. */
+  subscribe(join: boolean): Promise<void>;
+  /** One socket causes events, a few at once, each again when all sockets have got it. Answers deliveries per second. */
+  fanOut(join: boolean, ms: number): Promise<number>;
   /** All nodes together send so many a second, whether acknowledged or not, and the views are asked when they have them. */
   openLoop(options: OpenLoop): Promise<OpenLoopResult>;
 };
@@ -63,7 +67,48 @@ const load: Load = {
     return acknowledged / ((performance.now() - began) / 1000);
   },
   openLoop,
+  async subscribe(join) {
+    for (const { socket } of nodes) {
+      socket.on('federation:event', () => delivered());
+      if (join) await ask(socket, 'federation:subscribe', { patterns: ['entity.updated'] });
+    }
+    if (join) await ask(nodes[0]!.socket, 'entity:register', entity(0));
+  },
+  async fanOut(join, ms) {
+    const { socket } = nodes[0]!;
+    const began = performance.now();
+    received = 0;
+    let caused = 0;
+    const cause = async () => {
+      const packet = entity(++changes);
+      if (join) await ask(socket, 'entity:register', packet);
+      else socket.emit('bench:event', packet);
+    };
+    await new Promise<void>((resolve, reject) => {
+      delivered = () => {
+        received++;
+        if (received % nodes.length !== 0) return;
+        if (performance.now() - began < ms) next();
+        else if (received === caused * nodes.length) resolve();
+      };
+      const next = () => {
+        caused++;
+        cause().catch(reject);
+      };
+      for (let at = 0; at < eventsAtOnce; at++) next();
+    });
+    return received / ((performance.now() - began) / 1000);
+  },
 };
+
+const eventsAtOnce = 8;
+let received = 0;
+let changes = 0;
+let delivered = () => {};
+
+function entity(change: number) {
+  return { entity_id: 'bench', kind: 'service', description: `change ${change} of a service that many watch` };
+}
 
 answerParent(load);
 

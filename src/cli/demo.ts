@@ -1,4 +1,4 @@
-/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, one is killed and comes back. */
+/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, do work, one is killed in the middle of it and comes back. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,11 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { createKernel } from '../kernel.ts';
 import { type RunningHub, startHub } from '../main.ts';
+import { DemoWork } from './demo-work.ts';
 import { HubClient } from './hub-client.ts';
 import type { Output } from './output.ts';
 
 const names = ['ada', 'barbara', 'claude', 'dorothy', 'edsger'];
-const victim = 'claude';
+const usualVictim = 'claude';
 /** Scaled down from 15 s and 90 s, so that a death can be watched. */
 const pace = { FEDERATION_HEARTBEAT_SECONDS: '1', FEDERATION_SILENCE_SECONDS: '6' };
 
@@ -55,13 +56,25 @@ async function tell(story: Story): Promise<void> {
     story.start(name);
     await story.until(name, 'online');
   }
-  story.say(`all five prove their keys and send a heartbeat each second`);
-  await story.wait(7_000);
-  story.say(`${victim} is killed without a word (SIGKILL)`);
+  const { work } = story;
+  story.say('all five prove their keys and send a heartbeat each second');
+  story.say('words to count and hashes to make are handed in; the hub gives each to the node with the most room');
+  await work.countAndHash();
+  await story.untilDone();
+  story.say('a stubborn task fails twice before it is done');
+  await work.tryThrice();
+  await story.untilDone();
+  await story.wait(2_000);
+  story.say('five tasks sleep, and say how far they are');
+  await work.sleep(names.length);
+  await story.wait(3_000);
+  const busy = work.busy();
+  const victim = busy.includes(usualVictim) ? usualVictim : (busy[0] ?? usualVictim);
+  story.say(`${victim} is killed in the middle of it, without a word (SIGKILL)`);
   story.kill(victim);
   await story.until(victim, 'offline');
-  story.say(`the hub holds it for lost, by the rhythm it had shown`);
-  await story.wait(2_000);
+  story.say('the hub holds it for lost, by the rhythm it had shown, and gives its task to another');
+  await story.untilDone();
   story.say(`${victim} starts again, with the same key`);
   story.start(victim);
   await story.until(victim, 'online');
@@ -71,6 +84,7 @@ async function tell(story: Story): Promise<void> {
 }
 
 class Story {
+  readonly work: DemoWork;
   readonly #client: HubClient;
   readonly #url: string;
   readonly #folder: string;
@@ -83,6 +97,7 @@ class Story {
   constructor(hub: RunningHub, folder: string, output: Output, nodes: Map<string, ChildProcess>, signal: AbortSignal) {
     this.#url = hub.url;
     this.#client = new HubClient(hub.url, hub.adminToken);
+    this.work = new DemoWork(this.#client, output);
     this.#folder = folder;
     this.#output = output;
     this.#nodes = nodes;
@@ -112,6 +127,12 @@ class Story {
     while (this.#seen.get(name) !== status) await this.#look();
   }
 
+  /** Looks until all work is over. */
+  async untilDone(): Promise<void> {
+    do await this.#look();
+    while (!this.work.allOver());
+  }
+
   async wait(ms: number): Promise<void> {
     const end = performance.now() + ms;
     while (performance.now() < end) await this.#look();
@@ -127,6 +148,10 @@ class Story {
       this.#erase();
       this.#output.value({ node_id, status, before }, `  ${node_id} ${before ? `was ${before}, ` : ''}is ${status}`);
     }
+    await this.work.look((value, line) => {
+      this.#erase();
+      this.#output.value(value, line);
+    });
     this.#draw(nodes);
     await sleep(250, undefined, { signal: this.#signal });
   }
@@ -138,7 +163,7 @@ class Story {
     const lines = nodes.map(({ node_id, status, suspicion, reading }) => {
       const phi = Math.min(suspicion?.phi ?? 0, 20);
       const cpu = reading?.resources?.cpu_percent;
-      return `    ${node_id.padEnd(9)} ${status.padEnd(8)} doubt ${'▮'.repeat(phi).padEnd(20, '·')} cpu ${cpu === undefined ? '-' : `${cpu} %`}`;
+      return `    ${node_id.padEnd(9)} ${status.padEnd(8)} doubt ${'▮'.repeat(phi).padEnd(20, '·')} cpu ${(cpu === undefined ? '-' : `${cpu} %`).padEnd(5)} ${this.work.at(node_id)}`;
     });
     process.stdout.write(`${lines.join('\n')}\n`);
     this.#drawn = lines.length;

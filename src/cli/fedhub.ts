@@ -7,10 +7,13 @@ import { registerAccess } from './access.ts';
 import { registerAudit } from './audit.ts';
 import { registerBackup } from './backup-commands.ts';
 import { registerEntities } from './entities.ts';
+import { registerEvents } from './events.ts';
 import { registerGovern } from './govern.ts';
 import { HubClient, HubProblem } from './hub-client.ts';
 import { registerLimits } from './limits.ts';
+import { registerModels } from './models.ts';
 import { Output } from './output.ts';
+import { registerTasks } from './task.ts';
 import { registerTokens } from './tokens.ts';
 
 // Each command loads what it needs when it runs: `fedhub status` has no use for a database.
@@ -37,7 +40,7 @@ program
 
 program
   .command('demo')
-  .description('a hub and five nodes in this terminal: they join, one dies and comes back')
+  .description('a hub and five nodes in this terminal: they join, do work, one dies and comes back')
   .option('--seconds <n>', 'how long it may take', positive, 60)
   .action(async (options: { seconds: number }) => (await import('./demo.ts')).demo(output(), options.seconds));
 
@@ -64,6 +67,9 @@ program
 
 for (const register of [
   registerEntities,
+  registerTasks,
+  registerModels,
+  registerEvents,
   registerGovern,
   registerAccess,
   registerTokens,

@@ -6,6 +6,7 @@ import type { Output } from './output.ts';
 
 /** A drain that takes longer than this is cut short. */
 const drainMs = 4_500;
+const lingerMs = 500;
 
 export async function serve(output: Output, env: NodeJS.ProcessEnv): Promise<void> {
   const config = readConfig(env);
@@ -25,6 +26,7 @@ export async function serve(output: Output, env: NodeJS.ProcessEnv): Promise<voi
   await hub.stop();
   clearTimeout(late);
   output.say('stopped');
+  setTimeout(() => process.exit(), lingerMs).unref(); // what a library may still hold is no reason to stay
 }
 
 function banner(

@@ -44,7 +44,8 @@ export class HubUnreachable extends Error {
 export type AnyHubPacket = { [N in HubPacketName]: { readonly name: N; readonly packet: HubPacket<N> } }[HubPacketName];
 
 export interface ConnectionHandlers {
-  onPacket(packet: AnyHubPacket): void;
+  /** `acknowledge` answers the packet, if the hub waits for that. */
+  onPacket(packet: AnyHubPacket, acknowledge: (answer: object) => void): void;
   /** The other side or the network ended it. Not called after `end()`. */
   onLost(reason: string): void;
 }
@@ -78,9 +79,10 @@ export class Connection {
         if (reason !== 'io client disconnect') handlers.onLost(reason);
       });
       for (const name of Object.keys(hubPackets) as HubPacketName[]) {
-        socket.on(name, (packet: unknown) => {
+        socket.on(name, (packet: unknown, acknowledge: unknown) => {
           const check = validator(hubPackets[name]);
-          if (check.Check(packet)) handlers.onPacket({ name, packet } as AnyHubPacket); // it fits the schema of that name
+          const answer = typeof acknowledge === 'function' ? (value: object) => void acknowledge(value) : () => {};
+          if (check.Check(packet)) handlers.onPacket({ name, packet } as AnyHubPacket, answer); // it fits the schema of that name
         });
       }
     });

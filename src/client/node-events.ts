@@ -19,6 +19,8 @@ export interface FederationNodeEvents {
   'entity-unregistered': [HubPacket<'federation:entity-unregistered'>];
   announcement: [HubPacket<'federation:announcement'>];
   'limit-warning': [HubPacket<'federation:limit-warning'>];
+  /** The hub delivers nothing more to a durable subscription of this node: it failed for too long. The data of the event says why. */
+  'subscription-paused': [HubPacket<'federation:event'>['event']];
   degraded: [HubPacket<'federation:degraded'>];
   /** Banned, removed, or superseded by a newer session of the same node elsewhere. The node is closed. */
   revoked: [HubPacket<'federation:revoked'>];

@@ -6,22 +6,34 @@ import { EventEmitter } from 'node:events';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile } from '../events/node.ts';
 import type { Logger } from '../kernel.ts';
+import type { TaskSubmission } from '../protocol.ts';
 import { type NodeClock, processClock } from './clock.ts';
 import { type AnyHubPacket, Connection, HubRefusal, HubUnreachable } from './connection.ts';
+import { Desk, type ModelClaim } from './desk.ts';
 import { Feed } from './feed.ts';
+import type { SubmitOptions, TaskHandle } from './hand-in.ts';
 import { type NodeKey, nextKeyFile, openKeyFile, promoteNextKey, readKeyFile } from './key-file.ts';
 import { type FederationNodeEvents, handedOn } from './node-events.ts';
 import { backoffMaxMs, isFinal, isWaiting, retryInMs } from './retry.ts';
+import { type ServiceHandler, Serving } from './serve.ts';
 import { type NodeIdentity, type Registered, register, rotate, Session } from './session.ts';
+import { type EventSubscription, type FederationEvent, type SubscribeOptions, Subscriber } from './subscribe.ts';
+import type { ClaimedTask, ClaimOptions, TaskHandlers, WorkOptions } from './work.ts';
 
 export type { Reading } from '../events/heartbeat.ts';
 export type { NodeProfile } from '../events/node.ts';
-export type { HubPacket, PublicNode } from '../protocol.ts';
+export type { AssignedTask, HubPacket, PublicNode, TaskSubmission } from '../protocol.ts';
+export { type TaskContext, TaskFailure } from './assignment.ts';
 export type { NodeClock } from './clock.ts';
 export { HubRefusal, HubUnreachable } from './connection.ts';
+export type { ModelClaim } from './desk.ts';
+export type { SubmitOptions, TaskHandle } from './hand-in.ts';
 export { generateKey, type NodeKey, openKeyFile } from './key-file.ts';
 export type { FederationNodeEvents } from './node-events.ts';
+export type { ServiceHandler } from './serve.ts';
 export { type RequestSigner, type RequestToSign, signRequest } from './signed-request.ts';
+export type { EventSubscription, FederationEvent, SubscribeOptions } from './subscribe.ts';
+export type { ClaimedTask, ClaimOptions, TaskHandler, TaskHandlers, WorkOptions } from './work.ts';
 
 /** The profile's members say what this node is; those left out are unknown to others. */
 export interface FederationNodeOptions extends Omit<NodeProfile, 'display_name'> {
@@ -52,9 +64,12 @@ interface End {
 
 export class FederationNode extends EventEmitter<FederationNodeEvents> {
   readonly #options: FederationNodeOptions;
-  readonly #profile: NodeProfile;
+  #profile: NodeProfile;
   readonly #clock: NodeClock;
   readonly #feed: Feed;
+  readonly #serving: Serving;
+  readonly #desk: Desk;
+  readonly #subscriber: Subscriber;
   #connecting: Promise<this> | undefined;
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   #connection: Connection | undefined;
@@ -77,6 +92,23 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#profile = displayName === undefined ? profile : { display_name: displayName, ...profile };
     this.#clock = clock ?? processClock;
     this.#feed = new Feed((packet) => this.#deliver(packet), position);
+    this.#serving = new Serving(this.#clock, (error) => this.#trouble(error));
+    this.#subscriber = new Subscriber({
+      subscribe: async (packet) => this.#open().ask('federation:subscribe', packet, 30_000),
+      unsubscribe: async (subscription) => this.#open().ask('federation:unsubscribe', { subscription }),
+      connected: () => this.#session !== undefined,
+      trouble: (error) => this.#trouble(error),
+      paused: (event) => this.#tell('subscription-paused', event),
+      hand: (listener, event) => guarded(() => listener(event)),
+    });
+    this.#desk = new Desk({
+      nodeId,
+      url,
+      clock: this.#clock,
+      token: () => this.token,
+      ask: async (name, packet, timeoutMs) => this.#open().ask(name, packet, timeoutMs),
+      trouble: (error) => this.#trouble(error),
+    });
   }
 
   /** Everything up to here was emitted. Keep it to pass as `position` to a later process. */
@@ -114,6 +146,60 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   /**
+   * Answers calls to a service of this node that come through its connection, which the hub uses when it cannot dial the node.
+   * The profile names the service from now on, so that others find it. With the name of a capability it answers calls by that
+   * capability; with '', calls to the node that name no service. What is returned takes the handler away again.
+   */
+  serve(service: string, handler: ServiceHandler): () => void {
+    const { services = {}, capabilities = [] } = this.#profile;
+    const known = service === '' || Object.hasOwn(services, service) || capabilities.includes(service);
+    if (!known) {
+      const changes = { services: { ...services, [service]: { status: 'running' as const } } };
+      this.#say(changes);
+      this.#desk.say(changes);
+    }
+    return this.#serving.handle(service, handler);
+  }
+
+  /**
+   * Does tasks from now on, by type: the hub pushes them. A handler's answer is the result; what it throws says how it failed
+   * (`TaskFailure`). Called again, it replaces what was said before. A task may come more than once: do nothing twice that must be done once.
+   */
+  work(handlers: TaskHandlers, options: WorkOptions = {}): void {
+    this.#say({ work: this.#desk.work(handlers, options) });
+  }
+
+  /**
+   * Asks for a task; undefined when none came in time. For nodes that take tasks when they like: give `work: { capacity, mode:
+   * 'claim' }` in the options. Throws `HubRefusal` or `HubUnreachable`.
+   */
+  claim(options: ClaimOptions = {}): Promise<ClaimedTask | undefined> {
+    return this.#desk.claim(options);
+  }
+
+  /** Hands in a task. Resolves when the hub has it for good. Throws `HubRefusal`, and `HubUnreachable` when it could not be asked in time. */
+  submit(submission: TaskSubmission, options: SubmitOptions = {}): Promise<TaskHandle> {
+    return this.#desk.submit(submission, options);
+  }
+
+  /**
+   * Calls a listener with each event of the patterns (`node.*`, `task.>`), in order, once each, over all sessions until it is ended.
+   * Resolves when the hub has it, which waits for a session. Throws `HubRefusal`.
+   */
+  subscribe(
+    patterns: readonly string[],
+    listener: (event: FederationEvent) => void,
+    options: SubscribeOptions = {},
+  ): Promise<EventSubscription> {
+    return this.#subscriber.subscribe(patterns, listener, options);
+  }
+
+  /** All models of this node from now on; said again in every session. Resolves at once while there is none. Throws `HubRefusal`. */
+  models(models: readonly ModelClaim[]): Promise<void> {
+    return this.#desk.models(models);
+  }
+
+  /**
    * Changes the key of this node, signed by the old one and the new one; the session goes on. With `keyFile`, the new key is made
    * and takes its place there; else it is the one given. Throws `HubRefusal`, or `HubUnreachable` when it is not known whether the
    * hub took it: then the node finds out by itself when it comes back.
@@ -131,6 +217,12 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#identity = { ...identity, key: next };
     await this.#keepNextKey();
     if (this.#connection === connection) this.#session?.goOn(registered);
+  }
+
+  /** What registrations say from now on. */
+  #say(changes: NodeProfile): void {
+    this.#profile = { ...this.#profile, ...changes };
+    if (this.#identity) this.#identity = { ...this.#identity, profile: this.#profile };
   }
 
   /** Goes on with the key that was about to replace the one that the hub refuses. False when there is none. */
@@ -201,7 +293,11 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     const interrupt = this.#interrupt!; // a Promise runs its executor at once
     const { url, reading = () => ({}), nodeId } = this.#options;
     const connection = await Connection.open(url, {
-      onPacket: (packet) => this.#take(packet, interrupt),
+      onPacket: (packet, acknowledge) => {
+        const { name, packet: part } = packet;
+        if (name !== 'federation:request') this.#take(packet, interrupt);
+        else if (this.#connection) this.#serving.take(part, this.#connection, acknowledge);
+      },
       onLost: (reason) => interrupt({ reason }),
     });
     this.#connection = connection;
@@ -215,13 +311,15 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       nodeId,
       connection,
       clock: this.#clock,
-      reading,
+      reading: () => this.#desk.addTo(reading()),
       onBroken: (error: Error) => interrupt(endOf(error)),
       onTrouble: (error: Error) => this.#trouble(error),
       seen: () => this.#feed.position,
       onRestored: (position: number) => this.#restored(position),
     };
     this.#session = new Session(parts, registered);
+    this.#desk.opened(registered);
+    this.#subscriber.opened();
     await this.#resume(connection, registered.position);
     if (this.#closed) return { reason: 'closed' };
     this.#settle?.opened();
@@ -267,6 +365,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   #restored(position: number): void {
     this.#feed.rewind(position);
+    this.#subscriber.rewind(position);
     this.#trouble(
       new Error(`the hub's log was restored: what it held after ${position} is gone, and positions go on from there`),
     );
@@ -275,7 +374,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #take(packet: AnyHubPacket, interrupt: (end: End) => void): void {
     if (packet.name === 'federation:admitted') {
       this.#answered?.({ ok: true, ...packet.packet }); // an answer to `register` that came late; its position is where the session begins
-    } else if (!this.#feed.take(packet)) {
+    } else if (!this.#desk.hear(packet) && !this.#feed.take(packet)) {
       interrupt({ reason: 'too much to catch up with at once' });
       this.#connection?.end();
     } else if (packet.name === 'federation:revoked') {
@@ -287,6 +386,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   #deliver({ name, packet }: AnyHubPacket): void {
     const event = handedOn[name];
+    if (name === 'federation:event') this.#subscriber.hear(packet);
     if (event) this.#tell(event, ...([packet] as never)); // the event takes the packet of this name
     if (name === 'federation:error') this.#trouble(new HubRefusal(packet.code, packet.message));
     if (name === 'federation:rejected') this.#answered?.(new HubRefusal(packet.code, packet.reason));
@@ -305,6 +405,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #drop(): void {
     this.#session?.stop();
     this.#session = undefined;
+    this.#serving.drop();
     this.#connection?.end();
     this.#connection = undefined;
   }
@@ -313,6 +414,8 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #stop(reason: string, error?: Error): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#desk.close();
+    this.#subscriber.close(error ?? new HubUnreachable(`the node was closed: ${reason}`));
     const hadSession = this.#session !== undefined;
     this.#drop();
     this.#interrupt?.({ reason });
@@ -321,20 +424,30 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     else if (error) this.#trouble(error);
   }
 
+  /** The connection of the open session. Throws `HubUnreachable`. */
+  #open(): Connection {
+    if (!this.#connection || !this.#session) throw new HubUnreachable('there is no session to ask in');
+    return this.#connection;
+  }
+
   #trouble(error: Error): void {
     this.#options.logger?.warn({ err: error }, error.message);
     if (this.listenerCount('error') > 0) this.#tell('error', error);
   }
 
-  /** A listener that throws is the program's defect, told as uncaught; it does not take the session down with it. */
   #tell<K extends keyof FederationNodeEvents>(name: K, ...args: FederationNodeEvents[K]): void {
-    try {
-      (this as EventEmitter).emit(name, ...args); // the arguments are those of `name`
-    } catch (error) {
-      queueMicrotask(() => {
-        throw error;
-      });
-    }
+    guarded(() => (this as EventEmitter).emit(name, ...args)); // the arguments are those of `name`
+  }
+}
+
+/** A listener that throws is the program's defect, told as uncaught; it does not take the session down with it. */
+function guarded(listener: () => void): void {
+  try {
+    listener();
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
   }
 }
 

@@ -9,6 +9,7 @@ import { Compile, type Validator } from 'typebox/compile';
 import { accessEvents } from './access.ts';
 import { admissionEvents } from './admission.ts';
 import { auditEvents } from './audit.ts';
+import { circuitEvents } from './circuit.ts';
 import { versions } from './decode.ts';
 import { entityEvents } from './entity.ts';
 import { federationEvents } from './federation.ts';
@@ -18,10 +19,13 @@ import { keyEvents } from './key.ts';
 import { keyringEvents } from './keyring.ts';
 import { limitEvents } from './limits.ts';
 import type { NewEvent } from './log.ts';
+import { modelEvents } from './model.ts';
 import { nodeEvents } from './node.ts';
 import { operatorTokenEvents } from './operator-token.ts';
 import { segmentEvents } from './segment.ts';
 import { sessionEvents } from './session.ts';
+import { subscriptionEvents } from './subscription.ts';
+import { taskEvents } from './task.ts';
 import { checkUpcasts } from './upcasts.ts';
 import { viewsEvents } from './views.ts';
 
@@ -38,6 +42,10 @@ export const catalog = {
   ...accessEvents,
   ...entityEvents,
   ...limitEvents,
+  ...taskEvents,
+  ...modelEvents,
+  ...circuitEvents,
+  ...subscriptionEvents,
   ...auditEvents,
   ...keyringEvents,
   ...heartbeatEvents,
@@ -47,7 +55,9 @@ export const catalog = {
 } as const;
 
 export type EventType = keyof typeof catalog;
-export type EventData<T extends EventType> = Type.Static<(typeof catalog)[T]['data']>;
+/** Worked out once for each type, so that the compiler need not where a type is only a parameter. */
+type DataOf = { readonly [T in EventType]: Type.Static<(typeof catalog)[T]['data']> };
+export type EventData<T extends EventType> = DataOf[T];
 
 /** An event as a decision makes it: what happened, without where and when it lies. */
 export type DomainEvent = { [T in EventType]: { readonly type: T; readonly data: EventData<T> } }[EventType];

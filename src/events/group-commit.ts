@@ -19,6 +19,18 @@ export type Flush = (appends: readonly Append[]) => Promise<readonly Verdict[]>;
 /** The flush was rolled back because of what one of its appends holds; the others would have been written. */
 export class Rejected extends Error {}
 
+/** Hears what the batcher does, so that it can be measured. It is called in the way of the appends: quick, and without throwing. */
+export interface AppendObserver {
+  /** Milliseconds of a clock that never goes back. */
+  now(): number;
+  /** Told once: tells at any time how many appends wait or are being written. */
+  queue(depth: () => number): void;
+  /** An append was written, so long after it came in. */
+  appended(append: Append, tookMs: number): void;
+  /** A flush was written, with so many appends and events of it; of those that were tried again, the try that succeeded. */
+  flushed(appends: number, events: number, tookMs: number): void;
+}
+
 export interface GroupCommitOptions {
   /** Appends waiting or being written at most; beyond it, `overloaded` at once. */
   readonly queueLimit?: number;
@@ -30,34 +42,37 @@ export interface GroupCommitOptions {
   readonly retries?: number;
   /** Waits between tries; given the number of the try, from 0. */
   readonly pause?: (attempt: number) => Promise<void>;
-  /** Told of each flush that was written: appends, events. */
-  readonly onFlush?: (appends: number, events: number) => void;
+  readonly observer?: AppendObserver;
 }
 
 interface Waiting {
   readonly append: Append;
   readonly bytes: number;
+  /** When it came in, by the observer's clock. */
+  readonly since: number;
   readonly resolve: (verdict: Verdict) => void;
   readonly reject: (error: unknown) => void;
 }
 
 export class GroupCommit {
   readonly #flush: Flush;
-  readonly #options: Required<GroupCommitOptions>;
+  readonly #options: Required<Omit<GroupCommitOptions, 'observer'>>;
+  readonly #observer: AppendObserver | undefined;
   #waiting: Waiting[] = [];
   #writing = 0;
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(flush: Flush, options: GroupCommitOptions = {}) {
+  constructor(flush: Flush, { observer, ...options }: GroupCommitOptions = {}) {
     this.#flush = flush;
+    this.#observer = observer;
+    observer?.queue(() => this.depth);
     this.#options = {
       queueLimit: 10_000,
       flushEvents: 1_000,
       flushBytes: 4 * 1024 * 1024,
       retries: 3,
       pause: async () => {},
-      onFlush: () => {},
       ...options,
     };
   }
@@ -73,7 +88,7 @@ export class GroupCommit {
       return Promise.reject(new Fault('overloaded', `${this.#options.queueLimit} appends are waiting already`));
     }
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ append, bytes: textLength(append), resolve, reject });
+      this.#waiting.push({ append, bytes: textLength(append), since: this.#now(), resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -130,6 +145,7 @@ export class GroupCommit {
   /** @param retried an earlier try of unknown outcome may have written these already */
   async #write(batch: Waiting[], retried: boolean): Promise<void> {
     for (let attempt = 0; ; attempt++) {
+      const began = this.#now();
       let verdicts: readonly Verdict[];
       try {
         verdicts = await this.#flush(batch.map((waiting) => waiting.append));
@@ -143,7 +159,7 @@ export class GroupCommit {
         await this.#options.pause(attempt);
         continue;
       }
-      return this.#settle(batch, verdicts, retried);
+      return this.#settle(batch, verdicts, retried, began);
     }
   }
 
@@ -154,22 +170,28 @@ export class GroupCommit {
     await this.#write(batch.slice(half), retried);
   }
 
-  #settle(batch: Waiting[], verdicts: readonly Verdict[], retried: boolean): void {
+  #settle(batch: Waiting[], verdicts: readonly Verdict[], retried: boolean, began: number): void {
     if (verdicts.length !== batch.length) {
       this.#tell(batch, new Error(`a flush of ${batch.length} appends got ${verdicts.length} verdicts`));
       return;
     }
+    const now = this.#now();
     let appends = 0;
     let events = 0;
-    for (const [at, waiting] of batch.entries()) {
-      const verdict = verdicts[at]!;
+    for (const [at, { append, since, resolve }] of batch.entries()) {
+      const verdict = retried ? asWritten(verdicts[at]!) : verdicts[at]!; // as many as the batch holds
       if (verdict.status === 'written') {
         appends++;
-        events += waiting.append.events.length;
+        events += append.events.length;
+        this.#observer?.appended(append, now - since);
       }
-      waiting.resolve(retried ? asWritten(verdict) : verdict);
+      resolve(verdict);
     }
-    this.#options.onFlush(appends, events);
+    this.#observer?.flushed(appends, events, now - began);
+  }
+
+  #now(): number {
+    return this.#observer?.now() ?? 0;
   }
 
   #tell(batch: Waiting[], error: unknown): void {

@@ -9,7 +9,7 @@ import type { Kernel } from '../kernel.ts';
 import { checkAppend } from './append-check.ts';
 import { streamClass } from './catalog.ts';
 import type { Offered } from './follow.ts';
-import { GroupCommit } from './group-commit.ts';
+import { type AppendObserver, GroupCommit } from './group-commit.ts';
 import type {
   Append,
   CommandRecord,
@@ -45,8 +45,7 @@ export interface PostgresLogOptions {
   readonly timeoutMs?: number;
   /** Appends waiting at most. */
   readonly queueLimit?: number;
-  /** Told of each flush: appends written, events written. */
-  readonly onFlush?: (appends: number, events: number) => void;
+  readonly observer?: AppendObserver;
 }
 
 /**
@@ -80,7 +79,7 @@ class PostgresLog implements EventLog {
   #closing: Promise<void> | undefined;
 
   constructor(
-    { url, kernel, queueLimit, onFlush }: PostgresLogOptions,
+    { url, kernel, queueLimit, observer }: PostgresLogOptions,
     found: Found,
     writer: pg.Pool,
     readers: pg.Pool,
@@ -100,7 +99,7 @@ class PostgresLog implements EventLog {
       // 0.1, 0.4 and 1.6 s: a server that restarts is met again
       pause: (attempt) => kernel.sleep(100 * 4 ** attempt * (0.75 + kernel.random() / 2)),
       ...(queueLimit !== undefined && { queueLimit }),
-      ...(onFlush && { onFlush }),
+      ...(observer && { observer }),
     });
   }
 

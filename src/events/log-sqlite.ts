@@ -9,7 +9,7 @@ import type { Kernel } from '../kernel.ts';
 import { Thread } from '../thread.ts';
 import { checkAppend } from './append-check.ts';
 import { type Follower, follow } from './follow.ts';
-import { GroupCommit, Rejected } from './group-commit.ts';
+import { type AppendObserver, GroupCommit, Rejected } from './group-commit.ts';
 import type {
   Append,
   CommandRecord,
@@ -41,8 +41,7 @@ export interface SqliteLogOptions {
   readonly maxPages?: number;
   /** Appends waiting at most. */
   readonly queueLimit?: number;
-  /** Told of each flush: appends written, events written. */
-  readonly onFlush?: (appends: number, events: number) => void;
+  readonly observer?: AppendObserver;
 }
 
 /** Opens the log, making it when the folder holds none. Throws for a file that is not a hub's log, or a newer hub's. */
@@ -79,7 +78,7 @@ class SqliteLog implements EventLog {
   #closing: Promise<void> | undefined;
 
   constructor(
-    { kernel, queueLimit, onFlush }: SqliteLogOptions,
+    { kernel, queueLimit, observer }: SqliteLogOptions,
     found: { id: string; segmentSize: number; head: number },
     writer: Thread<Writer>,
     reader: Thread<Reader>,
@@ -93,7 +92,7 @@ class SqliteLog implements EventLog {
     this.#appends = new GroupCommit((appends) => this.#flush(appends), {
       pause: (attempt) => kernel.sleep(20 * 4 ** attempt),
       ...(queueLimit !== undefined && { queueLimit }),
-      ...(onFlush && { onFlush }),
+      ...(observer && { observer }),
     });
   }
 

@@ -28,6 +28,16 @@ const ServiceClaim = Type.Object({
 export type ServiceClaim = Type.Static<typeof ServiceClaim>;
 export const ServiceClaims = Type.Record(LabelKey, ServiceClaim, { maxProperties: 64 });
 
+/** What tasks a node takes. */
+const Work = Type.Object({
+  /** Tasks at once. */
+  capacity: Type.Integer({ minimum: 1, maximum: 1_000 }),
+  /** Whether the hub pushes tasks to it, as long as it has a socket, or it claims them when it likes. Unsaid: pushed. */
+  mode: Type.Optional(Type.Union([Type.Literal('push'), Type.Literal('claim')])),
+  /** Types of tasks; unsaid: any. */
+  types: Type.Optional(Type.Array(Label, { maxItems: 256, uniqueItems: true })),
+});
+
 /** What a node says of itself. Every member is optional, and what is left out is unknown, not empty. */
 export const NodeProfile = Type.Object({
   display_name: Type.Optional(Name),
@@ -49,6 +59,10 @@ export const NodeProfile = Type.Object({
       gpu: Type.Optional(Type.Union([Type.Boolean(), Type.String({ maxLength: 128 })])),
     }),
   ),
+  /** Free words by name, that tasks may ask for. */
+  labels: Type.Optional(Type.Record(LabelKey, Label, { maxProperties: 32 })),
+  /** The node takes tasks. */
+  work: Type.Optional(Work),
   sovereignty: Type.Optional(Type.Record(LabelKey, Type.Unknown(), { maxProperties: 64 })),
 });
 export type NodeProfile = Type.Static<typeof NodeProfile>;

@@ -35,6 +35,8 @@ type AuditedType = Exclude<EventType, 'heartbeat.received' | 'health.measured'>;
 const ofNode = ({ data }: { data: { node_id: string } }) => data.node_id;
 const ofEntity = ({ data }: { data: { entity_id: string } }) => data.entity_id;
 const ofInvite = ({ data }: { data: { invite_id: string } }) => data.invite_id;
+const ofTask = ({ data }: { data: { task_id: string } }) => data.task_id;
+const ofSubscription = ({ data }: { data: { subscription_id: string } }) => data.subscription_id;
 const ofToken = ({ data }: { data: { prefix: string } }) => data.prefix;
 const ofSubject = ({ data }: { data: { subject: string } }) => data.subject;
 const ofStream = ({ stream }: { stream: string }) => stream;
@@ -90,6 +92,25 @@ export const targets: { readonly [T in AuditedType]: (event: LogEvent<T>) => str
   'entity.unregistered': ofEntity,
   'limits.set': ofNode,
   'limits.warned': ({ data }) => data.who,
+  'task.submitted': ofTask,
+  'task.assigned': ofTask,
+  'task.started': ofTask,
+  'task.progressed': ofTask,
+  'task.completed': ofTask,
+  'task.attempt-failed': ofTask,
+  'task.failed': ofTask,
+  'task.cancelled': ofTask,
+  'task.retried': ofTask,
+  'task.callback-delivered': ofTask,
+  'task.callback-failed': ofTask,
+  'models.declared': ofNode,
+  'circuit.opened': ofNode,
+  'circuit.closed': ofNode,
+  'subscription.created': ofSubscription,
+  'subscription.advanced': ofSubscription,
+  'subscription.paused': ofSubscription,
+  'subscription.resumed': ofSubscription,
+  'subscription.deleted': ofSubscription,
   'audit.refused': ofTarget,
   'audit.read': ofTarget,
   'audit.reads-counted': () => '',

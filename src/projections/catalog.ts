@@ -16,10 +16,14 @@ import { invites } from './invites.ts';
 import { joins } from './joins.ts';
 import { keys } from './keys.ts';
 import { nodeLimits } from './limits.ts';
+import { models } from './models.ts';
 import { nodes } from './nodes.ts';
+import { openTasks } from './open-tasks.ts';
 import { operatorTokens } from './operator-tokens.ts';
 import { segments } from './segments.ts';
 import { sessions } from './sessions.ts';
+import { subscriptions } from './subscriptions.ts';
+import { tasks } from './tasks.ts';
 
 export const projections = {
   federation_nodes: nodes,
@@ -38,6 +42,10 @@ export const projections = {
   federation_access_lists: accessLists,
   federation_entities: entities,
   federation_limits: nodeLimits,
+  federation_tasks: tasks,
+  federation_tasks_open: openTasks,
+  federation_models: models,
+  federation_subscriptions: subscriptions,
   federation_log_segments_dropped: segments,
   federation_audit_log: auditLog,
 } as const;
@@ -119,6 +127,10 @@ export const allProjections: readonly AnyProjection[] = [
   anyProjection(accessLists),
   anyProjection(entities),
   anyProjection(nodeLimits),
+  anyProjection(tasks),
+  anyProjection(openTasks),
+  anyProjection(models),
+  anyProjection(subscriptions),
   anyProjection(segments),
   anyProjection(auditLog),
 ];

@@ -45,12 +45,13 @@ export interface FoldContext {
   segmentOf(position: number): number;
 }
 
-type Handler<Row, T extends EventType> = {
+/** `in out`: what a fold takes and gives is its own; the compiler need not find that out over every type of event. */
+type Handler<in out Row, in out T extends EventType> = {
   readonly key: (event: LogEvent<T>, context: FoldContext) => string;
   readonly fold: (row: Row | undefined, event: LogEvent<T>, context: FoldContext) => Row | undefined | null;
 };
 
-export interface Projection<Row extends object = Record<string, unknown>> {
+export interface Projection<in out Row extends object = Record<string, unknown>> {
   readonly table: TableSpec;
   /** Raise it when the fold changes meaning: the views are then rebuilt at the next start. */
   readonly version: number;

@@ -19,6 +19,8 @@ export { HealthSummary };
 export interface HealthAggregator {
   /** The federation now, as this replica knows it. */
   summary(): HealthSummary;
+  /** The newest heartbeat of a member that this replica read; undefined when there was none. */
+  reading(nodeId: string): Reading | undefined;
 }
 
 const measureEveryMs = 60_000;
@@ -73,6 +75,10 @@ class Aggregator implements HealthAggregator {
     this.#read();
     const { live } = this.#hub;
     return summarize(live.nodes.values(), this.#readings, live.alerts.values());
+  }
+
+  reading(nodeId: string): Reading | undefined {
+    return this.#readings.get(nodeId); // at most a moment old: they are looked at ten times a second
   }
 
   async close(): Promise<void> {

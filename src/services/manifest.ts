@@ -2,13 +2,18 @@
 import { accessControl } from './access-control.ts';
 import { auditLogger } from './audit-logger.ts';
 import { entityRegistry } from './entity-registry.ts';
+import { eventBus } from './event-bus.ts';
 import { governance } from './governance.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { identityAuth } from './identity-auth.ts';
+import { metrics } from './metrics.ts';
+import { modelRegistry } from './model-registry.ts';
 import { nexusApi } from './nexus-api.ts';
 import { nodeRegistry } from './node-registry.ts';
 import { rateLimiter } from './rate-limiter.ts';
 import type { AnyService } from './service.ts';
+import { serviceRouter } from './service-router.ts';
+import { taskQueue } from './task-queue.ts';
 import { websocketPool } from './websocket-pool.ts';
 
 export const manifest: readonly AnyService[] = [
@@ -20,6 +25,11 @@ export const manifest: readonly AnyService[] = [
   accessControl,
   rateLimiter,
   auditLogger,
+  eventBus,
+  serviceRouter,
+  modelRegistry,
+  taskQueue,
   entityRegistry,
+  metrics,
   nexusApi,
 ];

@@ -2,9 +2,11 @@
 
 import { accessControl } from './access-control.ts';
 import { entityRegistry } from './entity-registry.ts';
+import { eventBus } from './event-bus.ts';
 import { governance } from './governance.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { identityAuth } from './identity-auth.ts';
+import { modelRegistry } from './model-registry.ts';
 import { accessRoutes } from './nexus-api/access-routes.ts';
 import { prefix } from './nexus-api/admit.ts';
 import { auditRoutes } from './nexus-api/audit-routes.ts';
@@ -12,6 +14,7 @@ import { authRoutes } from './nexus-api/auth-routes.ts';
 import { backupRoutes } from './nexus-api/backup-routes.ts';
 import { banRoutes } from './nexus-api/ban-routes.ts';
 import { entityRoutes } from './nexus-api/entity-routes.ts';
+import { eventRoutes } from './nexus-api/event-routes.ts';
 import { governanceRoutes } from './nexus-api/governance-routes.ts';
 import { healthRoutes } from './nexus-api/health-routes.ts';
 import { createHttp, requireAccess } from './nexus-api/http.ts';
@@ -19,12 +22,19 @@ import { inviteRoutes } from './nexus-api/invite-routes.ts';
 import { joinRequestRoutes } from './nexus-api/join-request-routes.ts';
 import { keyRoutes } from './nexus-api/key-routes.ts';
 import { limitRoutes } from './nexus-api/limit-routes.ts';
+import { metricsRoute } from './nexus-api/metrics-route.ts';
+import { modelRoutes } from './nexus-api/model-routes.ts';
 import { nodeRoutes } from './nexus-api/node-routes.ts';
+import { routeRoutes } from './nexus-api/route-routes.ts';
+import { subscriptionRoutes } from './nexus-api/subscription-routes.ts';
+import { taskRoutes } from './nexus-api/task-routes.ts';
 import { tokenRoutes } from './nexus-api/token-routes.ts';
 import { viewsRoutes } from './nexus-api/views-routes.ts';
 import { nodeRegistry } from './node-registry.ts';
 import { rateLimiter } from './rate-limiter.ts';
 import { service } from './service.ts';
+import { serviceRouter } from './service-router.ts';
+import { taskQueue } from './task-queue.ts';
 import { websocketPool } from './websocket-pool.ts';
 
 export const nexusApi = service({
@@ -40,8 +50,15 @@ export const nexusApi = service({
     access: accessControl,
     entities: entityRegistry,
     limiter: rateLimiter,
+    bus: eventBus,
+    models: modelRegistry,
+    tasks: taskQueue,
+    router: serviceRouter,
   },
-  async start(hub, { registry, sockets, health, identity, governance, access, entities, limiter }) {
+  async start(
+    hub,
+    { registry, sockets, health, identity, governance, access, entities, limiter, bus, models, router, tasks },
+  ) {
     const { app, handler } = await createHttp(hub);
     await app.register(
       async (api) => {
@@ -58,12 +75,18 @@ export const nexusApi = service({
         accessRoutes(api, hub, access);
         entityRoutes(api, hub, entities);
         limitRoutes(api, limiter);
+        eventRoutes(api, hub, bus, identity);
+        subscriptionRoutes(api, hub, bus, identity);
+        modelRoutes(api, hub, models);
+        taskRoutes(api, hub, tasks, models);
+        routeRoutes(api, hub, router);
         viewsRoutes(api, hub);
         backupRoutes(api, hub);
         auditRoutes(api, hub);
       },
       { prefix },
     );
+    metricsRoute(app, hub);
     await app.ready();
     const close = hub.doors.serveHttp(handler);
     return {

@@ -7,13 +7,18 @@ import type { Hub } from '../hub.ts';
 import type { ClientPacketName, HubPacket, HubPacketName } from '../protocol.ts';
 import { nodeRegistry } from './node-registry.ts';
 import { service } from './service.ts';
-import type { PoolClient } from './websocket-pool/client.ts';
+import { type Channel, channelOf } from './websocket-pool/channel.ts';
+import type { Client, PoolClient } from './websocket-pool/client.ts';
+import { type Cluster, joinCluster } from './websocket-pool/cluster.ts';
+import { carryWords } from './websocket-pool/cluster-adapter.ts';
 import type { Handlers, PacketHandler } from './websocket-pool/dispatch.ts';
 import { limits } from './websocket-pool/limits.ts';
 import { Pool, type PoolServer } from './websocket-pool/pool.ts';
 import { pushEvents } from './websocket-pool/pushes.ts';
 
-export type { SocketSession } from './websocket-pool/client.ts';
+export type { Channel } from './websocket-pool/channel.ts';
+export type { Client, SocketSession } from './websocket-pool/client.ts';
+export type { Cluster } from './websocket-pool/cluster.ts';
 export type { Waiting } from './websocket-pool/waiting.ts';
 
 export interface WebsocketPool {
@@ -21,6 +26,20 @@ export interface WebsocketPool {
   handle<N extends ClientPacketName>(name: N, handler: PacketHandler<N>): () => void;
   /** Sends to the live socket of a node, if it is at this replica and the node may be told anything. */
   tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void;
+  /** Whether the live socket of a node is at this replica. */
+  has(nodeId: string): boolean;
+  /** As `tell`, and waits for the acknowledgement. Refuses `target_unreachable`. */
+  ask<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>, timeoutMs: number): Promise<unknown>;
+  /** Told whenever the live socket of a node here is gone, or another took its place. */
+  onGone(listener: (nodeId: string) => void): () => void;
+  /** The connection behind a packet, to send to. */
+  channel(client: Client): Channel;
+  /** Sends to the connections of this replica that joined a room, but not to those named in `except`. */
+  publish<N extends HubPacketName>(room: string, name: N, packet: HubPacket<N>, except: readonly string[]): void;
+  /** Told whenever a node has a live socket here that it did not have before. */
+  onOpen(listener: (nodeId: string) => void): () => void;
+  /** The other replicas. */
+  readonly cluster: Cluster;
   /** Connections of this replica. */
   counts(): { connections: number; nodes: number };
 }
@@ -41,6 +60,7 @@ export const websocketPool = service({
         void whyNot(hub, pool, request).then((detail) => answer(detail, detail === undefined));
       },
     });
+    const cluster = joinCluster(hub, io, await carryWords(hub, io));
     const handlers: Handlers = new Map();
     const pool = new Pool(hub, io, handlers);
     const api: WebsocketPool = {
@@ -49,6 +69,17 @@ export const websocketPool = service({
         return () => void handlers.delete(name);
       },
       tell: (nodeId, name, packet) => pool.tell(nodeId, name, packet),
+      has: (nodeId) => pool.has(nodeId),
+      ask: (nodeId, name, packet, timeoutMs) => pool.ask(nodeId, name, packet, timeoutMs),
+      onGone: (listener) => pool.onGone(listener),
+      onOpen: (listener) => pool.onOpen(listener),
+      channel: (client) => channelOf(hub, client as PoolClient), // packets are handled with these alone
+      publish: (room, name, packet, except) =>
+        void io.local
+          .to(room)
+          .except([...except])
+          .emit(name, packet),
+      cluster,
       counts: () => pool.counts(),
     };
     api.handle('federation:heartbeat', async ({ session, address }, { node_id, ...reading }) => {
@@ -67,6 +98,7 @@ export const websocketPool = service({
       async stop() {
         await pool.drain();
         await stopPushing();
+        await cluster.close();
       },
     };
   },

@@ -23,8 +23,8 @@ export interface Peer {
   readonly url: string;
   /** Packets that came in and fitted their schema, in order. */
   readonly got: { name: ClientPacketName; packet: Record<string, unknown> }[];
-  /** What a test wants other than the ordinary: a refusal, or `silent` for no answer at all. */
-  odd: (name: ClientPacketName) => Refusal | 'silent' | undefined;
+  /** What a test wants other than the ordinary: a refusal, an answer of its own, or `silent` for no answer at all. */
+  odd: (name: ClientPacketName) => Refusal | object | 'silent' | undefined;
   /** Position that the next session begins at. */
   position: number;
   /** Called when a session asks to resume; pushes what it missed. */
@@ -48,7 +48,7 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
   const io = new Server(http, { transports: ['websocket'], serveClient: false });
 
   const answers: {
-    [N in ClientPacketName]: (packet: ClientPacket<N>, socket: Socket) => Promise<object | Refusal> | object | Refusal;
+    [N in ClientPacketName]?: (packet: ClientPacket<N>, socket: Socket) => Promise<object | Refusal> | object | Refusal;
   } = {
     'federation:challenge': ({ node_id: nodeId, purpose }) => {
       const { nonce, expiresAtMs } = nonces.issue({ nodeId, purpose, federationId: 'fed-1' });
@@ -68,8 +68,6 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
       };
       return { node, ...session, ...(await token(nodeId)) };
     },
-    'federation:rotate': () => refuse('not_found', 'not at this peer'),
-    'entity:register': () => refuse('not_found', 'not at this peer'),
     'federation:heartbeat': () => ({ position: peer.position }),
     'federation:renew': () => token('alpha'),
     'federation:resume': ({ position }) => {
@@ -93,9 +91,10 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
     if (!Compile(clientPackets[name].packet).Check(packet))
       throw new Error(`the client sent a ${name} that does not fit`);
     peer.got.push({ name, packet: packet as Record<string, unknown> });
-    const odd = peer.odd(name);
+    const odd = await peer.odd(name);
     if (odd === 'silent') return;
-    const given = odd ?? (await answers[name](packet as ClientPacket<N>, socket)); // checked above
+    const usual = answers[name] ?? (() => refuse('not_found', 'not at this peer'));
+    const given = odd ?? (await usual(packet as ClientPacket<N>, socket)); // checked above
     if (!isRefusal(given)) ack({ ok: true, ...given });
     else ack({ ok: false, error: { code: given.refused, message: given.detail, ...given.extra } });
   }

@@ -155,6 +155,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
             'session_superseded',
             'signature_invalid',
             'key_taken',
+            'key_revoked',
             'unauthenticated',
           ]).toContain(body.code);
       expect(await whoAmI(second, String(good[0]!.body.token))).toBe('somebody');

@@ -2,7 +2,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../src/errors.ts';
-import { type Flush, GroupCommit, Rejected } from '../../src/events/group-commit.ts';
+import {
+  type AppendObserver,
+  type Flush,
+  GroupCommit,
+  type GroupCommitOptions,
+  Rejected,
+} from '../../src/events/group-commit.ts';
 import type { Append, Verdict } from '../../src/events/log.ts';
 import { fact, facts, kernel, stream } from './conformance/facts.ts';
 
@@ -289,14 +295,25 @@ describe('the batcher', () => {
   });
 
   it('tells of each flush what it wrote', async () => {
-    const told: [number, number][] = [];
+    const { observer, told } = listening();
     const log = new ModelLog();
-    const batcher = new GroupCommit(log.flush, { onFlush: (appends, events) => told.push([appends, events]) });
+    const batcher = new GroupCommit(log.flush, { observer });
     await Promise.all([
       batcher.append({ stream: stream(), expected: 'any', events: facts(3) }),
       batcher.append({ stream: stream(), expected: 'exists', events: facts(2) }),
     ]);
-    expect(told).toEqual([[1, 3]]);
+    expect(told).toEqual(['3 events appended after 3 ms', 'flush of 1 appends, 3 events took 1 ms']);
+  });
+
+  it('tells how many appends wait', async () => {
+    const { observer, depth } = listening();
+    const { batcher, release } = held({ observer });
+    const done = [batcher.append(append()), batcher.append(append())];
+    expect(depth()).toBe(2);
+    release();
+    await Promise.all(done);
+    await batcher.close();
+    expect(depth()).toBe(0);
   });
 });
 
@@ -304,8 +321,25 @@ function append(name = stream(), data = '{}'): Append {
   return { stream: name, expected: 'any', events: [fact({ data, meta: '{}' })] };
 }
 
+/** Notes what it is told, by a clock that moves on at each look. */
+function listening() {
+  const told: string[] = [];
+  let clock = 0;
+  let depth = () => Number.NaN;
+  const observer: AppendObserver = {
+    now: () => clock++,
+    queue: (asked) => {
+      depth = asked;
+    },
+    appended: ({ events }, tookMs) => void told.push(`${events.length} events appended after ${tookMs} ms`),
+    flushed: (appends, events, tookMs) =>
+      void told.push(`flush of ${appends} appends, ${events} events took ${tookMs} ms`),
+  };
+  return { observer, told, depth: () => depth() };
+}
+
 /** A batcher whose flushes wait until released. */
-function held(options: { flushBytes?: number } = {}) {
+function held(options: GroupCommitOptions = {}) {
   const flushes: (readonly Append[])[] = [];
   const sizes: number[] = [];
   let release = (): void => {};

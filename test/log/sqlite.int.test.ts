@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Worker } from 'node:worker_threads';
 import Sqlite from 'better-sqlite3';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { AppendObserver } from '../../src/events/group-commit.ts';
 import type { EventLog } from '../../src/events/log.ts';
 import { openSqliteLog, type SqliteLogOptions } from '../../src/events/log-sqlite.ts';
 import { beginSqliteRestore } from '../../src/events/log-sqlite-restore.ts';
@@ -189,7 +190,13 @@ describe('the file of the log', () => {
 
   it('tells of its flushes', async () => {
     const told: [number, number][] = [];
-    const opened = await open({ onFlush: (appends, events) => void told.push([appends, events]) });
+    const observer: AppendObserver = {
+      now: () => 0,
+      queue: () => {},
+      appended: () => {},
+      flushed: (appends, events) => void told.push([appends, events]),
+    };
+    const opened = await open({ observer });
     await Promise.all([opened.append(stream(), 'any', facts(2)), opened.append(stream(), 'any', facts(3))]);
     expect(told).toEqual([[2, 5]]);
   });

@@ -16,6 +16,8 @@ export function streamOf(event: DomainEvent): string {
   if (noun === 'audit') return 'audit';
   if (noun === 'federation' || noun === 'governance') return 'federation';
   if (noun === 'views') return 'views';
+  if ('task_id' in data) return `task-${data.task_id}`;
+  if ('subscription_id' in data) return `subscription-${data.subscription_id}`;
   if ('thumbprint' in data) return `key-${data.thumbprint}`;
   if ('prefix' in data) return `operator-${data.prefix}`;
   return `${noun}-${'node_id' in data ? data.node_id : ''}`;

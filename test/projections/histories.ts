@@ -73,6 +73,29 @@ const entityProfile = fc.record(
   { requiredKeys: [] },
 );
 
+const shortText = oddText.filter((text) => text.length <= 512);
+const task_id = fc.constantFrom('t1', 't2');
+const lease = fc.integer({ min: 1, max: 3 });
+const content = fc.oneof(fc.constant({}), fc.record({ value: fc.jsonValue({ maxDepth: 2 }) }));
+const taskError = fc.record({ code: fc.constantFrom('broken', 'x'), message: oddText });
+const taskType = fc.constantFrom('words', 'hash');
+const priority = fc.integer({ min: 1, max: 10 });
+const requirements = fc.record(
+  {
+    capabilities: fc.uniqueArray(fc.constantFrom('gpu', 'é'), { maxLength: 2 }),
+    node: node_id,
+    labels: fc.constant({ zone: 'a' }),
+  },
+  { requiredKeys: [] },
+);
+const callback = fc.constantFrom(
+  { kind: 'socket' as const },
+  { kind: 'webhook' as const, url: 'https://example.org/hook' },
+);
+const backoff = fc.constant({ kind: 'fixed' as const, delay_ms: 10, max_ms: 10 });
+const service = fc.constantFrom('ollama', '7');
+const subscription_id = fc.constantFrom('s1', 's2');
+
 const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> } = {
   'federation.founded': fc.record({ federation_id: oddText, mode }),
   'governance.mode-changed': fc.record({ mode, previous: mode }),
@@ -148,6 +171,83 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
   'invite.revoked': fc.record({ invite_id }),
   'ban.imposed': fc.record({ node_id, thumbprint: fc.oneof(fc.constant(null), thumbprint), reason: oddText }),
   'ban.lifted': fc.record({ node_id }),
+  'task.submitted': fc.record(
+    {
+      task_id,
+      type: taskType,
+      submitter: oddText,
+      payload: content,
+      file: shortText,
+      priority,
+      requirements,
+      deadline: oddText,
+      max_attempts: fc.integer({ min: 1, max: 5 }),
+      backoff,
+      callback,
+    },
+    {
+      requiredKeys: ['task_id', 'type', 'submitter', 'payload', 'priority', 'requirements', 'max_attempts', 'backoff'],
+    },
+  ),
+  'task.assigned': fc.record({
+    task_id,
+    node_id,
+    lease,
+    how: fc.constantFrom('push' as const, 'claim' as const),
+    ack_by: oddText,
+    considered: count,
+    candidates: fc.array(fc.record({ node_id, score: percent, why: fc.constant({ load: 1, loaded: true }) }), {
+      maxLength: 2,
+    }),
+  }),
+  'task.started': fc.record({ task_id, node_id, lease }),
+  'task.progressed': fc.record(
+    { task_id, node_id, lease, percent, message: shortText },
+    { requiredKeys: ['task_id', 'node_id', 'lease'] },
+  ),
+  'task.completed': fc.record({ task_id, node_id, lease, result: content }),
+  'task.attempt-failed': fc.record({
+    task_id,
+    node_id,
+    lease,
+    cause: fc.constantFrom('reported' as const, 'node_gone' as const),
+    error: taskError,
+    counted: fc.boolean(),
+    retry_at: oddText,
+  }),
+  'task.failed': fc.record(
+    { task_id, cause: fc.constantFrom('attempts' as const, 'deadline' as const), error: taskError, node_id, lease },
+    { requiredKeys: ['task_id', 'cause', 'error'] },
+  ),
+  'task.cancelled': fc.record({ task_id, reason: shortText, node_id, lease }, { requiredKeys: ['task_id'] }),
+  'task.retried': fc.record(
+    { task_id, type: taskType, submitter: oddText, priority, requirements, callback, lease, sensitive: fc.boolean() },
+    { requiredKeys: ['task_id', 'type', 'submitter', 'priority', 'requirements', 'lease'] },
+  ),
+  'task.callback-delivered': fc.record({ task_id, status: count, attempts: count }),
+  'task.callback-failed': fc.record({ task_id, error: shortText, attempts: count }),
+  'models.declared': fc.record({
+    node_id,
+    models: fc.array(fc.record({ model_id: fc.constantFrom('m1', 'é'), context_length: lease }), { maxLength: 2 }),
+  }),
+  'circuit.opened': fc.record({ node_id, service, failures: count, error: fc.constant('refused') }),
+  'circuit.closed': fc.record({ node_id, service }),
+  'subscription.created': fc.record(
+    {
+      subscription_id,
+      owner: oddText,
+      label: fc.constantFrom('', 'é'),
+      patterns: fc.constant(['node.*']),
+      filter: fc.constant({ node_id: 'a' }),
+      delivery: fc.constant({ kind: 'cursor' as const }),
+      after: count,
+    },
+    { requiredKeys: ['subscription_id', 'owner', 'label', 'patterns', 'delivery', 'after'] },
+  ),
+  'subscription.advanced': fc.record({ subscription_id, position: count }),
+  'subscription.paused': fc.record({ subscription_id, reason: fc.constant('failed'), failures: count }),
+  'subscription.resumed': fc.record({ subscription_id }),
+  'subscription.deleted': fc.record({ subscription_id }),
   'admin.appointed': fc.record({ admin: oddText }),
   'admin.dismissed': fc.record({ admin: oddText }),
   'access.blocked': fc.record({ subject: node_id, reason: oddText }),

@@ -97,7 +97,7 @@ describe('every operation that the hub describes', () => {
       if (fault) faults.push(`${method} ${path} ${options.body?.slice(0, 80)}: ${fault}`);
     });
     expect(faults).toEqual([]);
-  });
+  }, 120_000);
 
   test('takes every query that it names, in every shape', async () => {
     const faults: string[] = [];
@@ -112,7 +112,7 @@ describe('every operation that the hub describes', () => {
       if (fault) faults.push(`${path}: ${fault}`);
     });
     expect(faults).toEqual([]);
-  });
+  }, 120_000); // pages in which somebody waits for a position take two seconds each
 });
 
 /** Does all, some at a time: those that wait for a position keep no others waiting. */

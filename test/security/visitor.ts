@@ -120,8 +120,10 @@ export async function call(
     },
     ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
-  const text = await response.text();
   const type = response.headers.get('content-type') ?? '';
+  const endless = type.startsWith('text/event-stream'); // that it began is the answer
+  if (endless) await response.body?.cancel();
+  const text = endless ? '' : await response.text();
   const json =
     text !== '' && /[/+]json\b/.test(type) ? (JSON.parse(text) as Response['body']) : ({} as Response['body']);
   return { status: response.status, type, body: json };
@@ -132,7 +134,8 @@ export const post = (hub: Hub, path: string, body: unknown, token?: string): Pro
 
 /** Says what is wrong with an answer over HTTP that should be no 5xx and, when it is no success, a problem of the list. */
 export function faultOf({ status, type, body }: Response): string | undefined {
-  if (status >= 500) return `${status} ${JSON.stringify(body)}`;
+  // That no node offers something is no failure of the hub.
+  if (status >= 500 && body.code !== 'no_target') return `${status} ${JSON.stringify(body)}`;
   if (status < 400) return undefined;
   if (!type.startsWith('application/problem+json')) return `${status} is no problem document but ${type || 'bare'}`;
   const { code } = body;

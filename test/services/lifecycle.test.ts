@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Hub } from '../../src/hub.ts';
 import { createKernel, type Kernel } from '../../src/kernel.ts';
 import { Lifecycle } from '../../src/lifecycle.ts';
+import { Metrics } from '../../src/metrics.ts';
 import { manifest } from '../../src/services/manifest.ts';
 import { type AnyService, service, type Tier } from '../../src/services/service.ts';
 
@@ -21,7 +22,7 @@ function handCranked() {
     for (const fn of due.splice(0)) fn();
     await new Promise((done) => setTimeout(done, 5));
   };
-  return { hub: { kernel } as Hub, crank, due };
+  return { hub: { kernel, metrics: new Metrics(kernel) } as Hub, crank, due };
 }
 
 /** A service that writes what happens to it; `failures` is how often it does not start. */

@@ -16,6 +16,8 @@ declare module 'fastify' {
     sensitive?: true;
     /** Probes of the infrastructure, which no limit may silence. */
     unlimited?: true;
+    /** Whom to let in as a probe, without proof; all others are asked as everywhere. */
+    trusts?: (request: FastifyRequest) => boolean;
   }
   interface FastifyRequest {
     identity: Identity;
@@ -23,6 +25,8 @@ declare module 'fastify' {
     address: string;
     /** Bytes of a body that came without saying how many, as they are read. */
     unannounced: number;
+    /** It is a probe: neither limited nor told to the audit log. */
+    probe: boolean;
   }
   interface FastifyReply {
     /** Set by `sendProblem`. */
@@ -45,11 +49,12 @@ export async function admit({ doors, readiness }: Hub, request: FastifyRequest, 
   request.unannounced = 0;
   request.address = request.ip ?? ''; // read from the socket, which forgets it, whatever the type says, when the peer resets
   if (request.address === '') return leave(request, reply);
-  const { access = 'anyone', itself, unlimited } = request.routeOptions.config; // without: the documentation, and unknown paths
+  const { access = 'anyone', itself, unlimited = false, trusts } = request.routeOptions.config; // without: the documentation, and unknown paths
   const changes = request.method !== 'GET' && request.method !== 'HEAD';
   const notReady = changes ? readiness.refusal() : undefined;
   if (notReady) return notReady;
-  if (unlimited) return undefined;
+  request.probe = unlimited || trusts?.(request) === true;
+  if (request.probe) return undefined;
   const known = access === 'anyone' ? anonymous : await identify(doors, request);
   if (!isRefusal(known)) request.identity = known;
   const exceeded = await meter(doors, request, reply);
@@ -95,13 +100,15 @@ export async function tellSensitive({ doors }: Hub, request: FastifyRequest): Pr
   return undefined;
 }
 
-/** After the answer: what went over the wire, and what the audit log should know. */
-export function settle({ doors }: Hub, request: FastifyRequest, reply: FastifyReply): void {
-  if (request.address === '' || request.routeOptions.config.unlimited) return;
+/** After the answer: it is counted, with what went over the wire, and the audit log learns what it should know. */
+export function settle({ doors, metrics }: Hub, request: FastifyRequest, reply: FastifyReply): void {
+  const { refusedWith } = reply;
+  metrics.requested(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
+  if (refusedWith) metrics.refused('http', refusedWith);
+  if (request.address === '' || request.probe) return;
   const limits = doors.limits.get();
   const bytes = (Number(reply.getHeader('content-length') ?? 0) || 0) + request.unannounced;
   if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.address, bytes);
-  const { refusedWith } = reply;
   if (refusedWith) doors.tellRefused(askedBy(request), refusedWith);
   const audit = doors.audit.get();
   if (request.method === 'GET' && !isRefusal(audit) && reply.statusCode < 400) audit.read(request.identity);

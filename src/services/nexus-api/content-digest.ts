@@ -25,15 +25,17 @@ export function checkedBody(body: Readable, header: unknown, error: (refused: Re
   const digests = digestsOf(header);
   const hashes = digests.map(({ algorithm }) => createHash(algorithm));
   const mismatch = (detail: string) => error(refuse('digest_mismatch', detail));
+  let held: Buffer | undefined;
   const checked = new Transform({
     transform(chunk: Buffer, _encoding, done) {
       for (const hash of hashes) hash.update(chunk);
-      done(null, chunk);
+      done(null, held);
+      held = chunk; // whoever the body is passed on to never gets all of one that is not right
     },
     flush(done) {
       if (digests.length === 0) return done(mismatch('Content-Digest holds no digest by sha-256 or sha-512'));
       const right = digests.every(({ digest }, at) => same(digest, hashes[at]!.digest()));
-      done(right ? null : mismatch('the body is not the one whose Content-Digest was signed'));
+      done(right ? null : mismatch('the body is not the one whose Content-Digest was signed'), held);
     },
   });
   body.on('error', (cause) => checked.destroy(cause)); // `pipe` does not pass errors on

@@ -53,7 +53,7 @@ export async function createHttp(
     trustProxy: hub.config.trustedProxies.length > 0 ? [...hub.config.trustedProxies] : false,
     requestIdHeader: false,
     genReqId: () => hub.kernel.uuid(),
-    routerOptions: { maxParamLength: 128, caseSensitive: true, ignoreTrailingSlash: false },
+    routerOptions: { maxParamLength: 256, caseSensitive: true, ignoreTrailingSlash: false },
     logger: false,
     exposeHeadRoutes: true,
     return503OnClosing: false,
@@ -74,6 +74,7 @@ export async function createHttp(
   app.decorateRequest('identity'); // the hook below sets it before any handler sees it
   app.decorateRequest('address', '');
   app.decorateRequest('unannounced', 0);
+  app.decorateRequest('probe', false);
   app.decorateReply('refusedWith');
   app.addHook('onRequest', async (request, reply) => {
     const refused = await admit(hub, request, reply);

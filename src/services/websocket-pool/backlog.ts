@@ -41,5 +41,11 @@ export function drained(socket: Socket): Promise<boolean> {
 }
 
 function bytesOf(packets: Connection['writeBuffer']): number {
-  return packets.reduce((sum, { data }) => sum + (typeof data === 'string' ? data.length : 0), 0);
+  return packets.reduce((sum, { data }) => sum + sizeOf(data), 0);
+}
+
+/** Bytes of what Engine.IO carries: text, or an attachment. */
+export function sizeOf(data: unknown): number {
+  if (typeof data === 'string') return data.length;
+  return data instanceof ArrayBuffer || ArrayBuffer.isView(data) ? data.byteLength : 0;
 }

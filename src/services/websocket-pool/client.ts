@@ -3,7 +3,7 @@ import { anonymous, type Identity } from '../../doors.ts';
 import type { Refusal } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { type SessionProof, sessionOver } from '../../live-session.ts';
-import { type Connection, dropIfSlow } from './backlog.ts';
+import { type Connection, dropIfSlow, sizeOf } from './backlog.ts';
 import type { Pool, PoolSocket } from './pool.ts';
 import type { Waiting } from './waiting.ts';
 
@@ -47,7 +47,7 @@ export class PoolClient implements Client {
     this.#pool = pool;
     this.#live = live;
     const count = ({ data }: { data?: unknown }) => {
-      this.#bytes += typeof data === 'string' ? data.length : 0;
+      this.#bytes += sizeOf(data);
     };
     socket.conn.on('packet', count);
     socket.conn.on('packetCreate', count);

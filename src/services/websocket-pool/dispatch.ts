@@ -32,7 +32,12 @@ export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, c
     const answer: Answer = acknowledged ? (last as Answer) : () => {};
     const [name, ...packets] = acknowledged ? came.slice(0, -1) : came;
     const identity = client.identity();
+    const began = hub.kernel.monotonicMs();
+    const count = (outcome: 'ok' | 'refused' | 'failed') =>
+      hub.metrics.packet(knownName(name), outcome, hub.kernel.monotonicMs() - began);
     const fail = (refused: Refusal) => {
+      count(codes[refused.refused].status >= 500 ? 'failed' : 'refused');
+      hub.metrics.refused('socket', refused.refused);
       tellRefused(hub, client, identity, name, refused.refused);
       const error = { code: refused.refused, message: refused.detail, ...refused.extra };
       if (acknowledged) answer({ ok: false, error });
@@ -44,7 +49,11 @@ export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, c
     client.underWay++;
     if (opens) client.opening++;
     take(hub, handlers, client, identity, name, packets)
-      .then((reply) => (isRefusal(reply) ? fail(reply) : answer({ ok: true, ...reply })))
+      .then((reply) => {
+        if (isRefusal(reply)) return fail(reply);
+        answer({ ok: true, ...reply });
+        count('ok');
+      })
       .catch((error: unknown) => fail(describeFault(hub, name, error)))
       .finally(() => {
         client.underWay--;
@@ -94,8 +103,13 @@ function meter(hub: Hub, client: PoolClient, identity: Identity): Refusal | unde
 }
 
 function tellRefused(hub: Hub, client: PoolClient, identity: Identity, name: unknown, code: Code): void {
-  const action = typeof name === 'string' && packetTypes.has(name) ? name : '(no such packet)';
+  const action = knownName(name) ?? '(no such packet)';
   hub.doors.tellRefused({ identity, address: client.address, action, target: '' }, code);
+}
+
+/** What is no name of a packet is repeated nowhere: it is a stranger's text. */
+function knownName(name: unknown): ClientPacketName | undefined {
+  return typeof name === 'string' && packetTypes.has(name) ? (name as ClientPacketName) : undefined; // its keys are those names
 }
 
 /** A fault as the client hears it; a defect goes into the log, and the client learns only that there was one. */

@@ -7,7 +7,8 @@ export const limits = {
   strangerMs: 30_000,
   /** Connections whose requests to join wait; beyond these they are strangers. */
   waiting: 1_000,
-  packetBytes: 256 * 1024,
+  /** Holds a payload of 256 KiB and what stands around it. */
+  packetBytes: 320 * 1024,
   /** Packets of one connection under way at once. */
   underWay: 256,
   /** Packets, and their bytes, waiting to be sent to one connection; a slower reader is let go. */

@@ -28,6 +28,9 @@ export class Pool {
   readonly #nodes = new Map<string, PoolSocket>();
   readonly #waiting: WaitingRoom;
   readonly #stops: (() => void)[];
+  /** Who is told that the live socket of a node here is gone. */
+  readonly #goneListeners = new Set<(nodeId: string) => void>();
+  readonly #openListeners = new Set<(nodeId: string) => void>();
   #strangers = 0;
   #draining = false;
   /** What happened up to here was pushed to the members. */
@@ -97,12 +100,17 @@ export class Pool {
     if (!former && !this.#waiting.leave(socket)) this.#strangers--;
     if (former && former.nodeId !== opened.nodeId && this.#nodes.get(former.nodeId) === socket) {
       this.#nodes.delete(former.nodeId); // the connection speaks for one node at a time
+      this.#tellGone(former.nodeId);
       void this.#end(former, 'became another node');
     }
     socket.data.client.session = opened;
     this.#nodes.set(opened.nodeId, socket);
     if (this.#mayHear(socket.data.client)) void socket.join(membersRoom);
-    if (older && older !== socket) this.revoke(older, 'superseded');
+    this.#hub.kernel.after(0, () => this.#tellOpen(opened.nodeId)); // once it was answered
+    if (older && older !== socket) {
+      this.revoke(older, 'superseded');
+      this.#tellGone(opened.nodeId);
+    }
     return this.pushed;
   }
 
@@ -118,6 +126,48 @@ export class Pool {
   tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void {
     const socket = this.#nodes.get(nodeId);
     if (socket && this.#mayHear(socket.data.client)) send(socket, name, packet);
+  }
+
+  has(nodeId: string): boolean {
+    return this.#nodes.has(nodeId);
+  }
+
+  /**
+   * Sends to a node that is here, as `tell` does, and waits for its acknowledgement. Refuses `target_unreachable` when it is
+   * not here or does not answer in time.
+   */
+  async ask<N extends HubPacketName>(
+    nodeId: string,
+    name: N,
+    packet: HubPacket<N>,
+    timeoutMs: number,
+  ): Promise<unknown> {
+    const socket = this.#nodes.get(nodeId);
+    const { client } = socket?.data ?? {};
+    if (!socket || !client?.keepsUp() || !this.#mayHear(client))
+      return refuse('target_unreachable', 'the node has no socket here');
+    // A timeout of Socket.IO's own would keep a process that stops alive until it is over.
+    return new Promise((resolve) => {
+      const late = this.#hub.kernel.after(timeoutMs, () =>
+        resolve(refuse('target_unreachable', `the node did not take the packet within ${timeoutMs} ms`)),
+      );
+      socket.emit(name, packet, (answer: unknown) => {
+        late();
+        resolve(answer);
+      });
+    });
+  }
+
+  /** Told whenever a node has a live socket here that it did not have before. */
+  onOpen(listener: (nodeId: string) => void): () => void {
+    this.#openListeners.add(listener);
+    return () => void this.#openListeners.delete(listener);
+  }
+
+  /** Told whenever what was under way over a node's live socket here has come to an end with it. */
+  onGone(listener: (nodeId: string) => void): () => void {
+    this.#goneListeners.add(listener);
+    return () => void this.#goneListeners.delete(listener);
   }
 
   /**
@@ -183,7 +233,7 @@ export class Pool {
     const late = new Promise<void>((done) => void this.#hub.kernel.after(2_000, done));
     await Promise.race([Promise.allSettled(sessions.map((ended) => this.#end(ended, 'draining'))), late]);
     await this.#hub.kernel.sleep(50); // the goodbyes go out
-    this.#io.disconnectSockets(true);
+    this.#io.local.disconnectSockets(true); // those of other replicas stay
     this.#io.engine.close();
   }
 
@@ -254,7 +304,16 @@ export class Pool {
     }
     if (this.#nodes.get(ended.nodeId) !== socket) return; // a stale goodbye: a newer socket is live
     this.#nodes.delete(ended.nodeId);
+    this.#tellGone(ended.nodeId);
     if (!this.#draining) void this.#end(ended, cause);
+  }
+
+  #tellOpen(nodeId: string): void {
+    for (const listener of this.#openListeners) listener(nodeId);
+  }
+
+  #tellGone(nodeId: string): void {
+    for (const listener of this.#goneListeners) listener(nodeId);
   }
 
   async #end({ nodeId, sessionId }: SocketSession, cause: string): Promise<void> {

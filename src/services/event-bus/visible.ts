@@ -1,0 +1,157 @@
+/**
+ * Who may see what of the log, one line an event type: a new type does not compile without its own.
+ *
+ * An event has two views at most. Whoever governs, and the parties of the event, see `full`; the others see `plain` where there is
+ * one. Neither holds what is sealed, nor hashes and addresses.
+ */
+import type { Identity } from '../../doors.ts';
+import type { EventData, EventType, LogEvent } from '../../events/catalog.ts';
+import { may } from '../../rights.ts';
+
+export type ViewName = 'full' | 'plain';
+
+interface Rule<T extends EventType> {
+  /** `all`: whoever may read. `governors`: who governs or audits, and the parties. `nobody`: it would make its own news. */
+  readonly to: 'all' | 'governors' | 'nobody';
+  /** The data without what never leaves; unsaid: all of it. */
+  readonly full?: (data: EventData<T>) => object;
+  /** The data for those who neither govern nor are parties; unsaid: as `full`. */
+  readonly plain?: (data: EventData<T>) => object;
+}
+
+const all = { to: 'all' } as const;
+const governors = { to: 'governors' } as const;
+const nobody = { to: 'nobody' } as const;
+
+const rules: { readonly [T in EventType]: Rule<T> } = {
+  'federation.founded': all,
+  'governance.mode-changed': all,
+  'governance.announced': all,
+  'node.registered': all,
+  'node.updated': all,
+  'node.role-changed': all,
+  'node.key-rotated': all,
+  'node.suspected': all,
+  'node.cleared': all,
+  'node.lost': all,
+  'node.left': all,
+  'node.returned': all,
+  'node.removed': all,
+  'key.reserved': governors,
+  'key.confirmed': governors,
+  'key.released': governors,
+  'key.retired': governors,
+  'session.opened': { ...governors, full: ({ address: _, ...data }) => data },
+  'session.renewed': governors,
+  'session.ended': governors,
+  'session.revoked': governors,
+  'operator-token.created': { ...governors, full: ({ hash: _, ...data }) => data },
+  'operator-token.revoked': governors,
+  'operator-token.used': { ...governors, full: ({ address: _, ...data }) => data },
+  'join.requested': { ...governors, full: ({ address: _, ...data }) => data },
+  'join.repeated': { ...governors, full: ({ address: _, ...data }) => data },
+  'join.approved': governors,
+  'join.rejected': governors,
+  'join.expired': governors,
+  'invite.created': { ...governors, full: ({ hash: _, ...data }) => data },
+  'invite.claimed': governors,
+  'invite.used': governors,
+  'invite.released': governors,
+  'invite.revoked': governors,
+  'ban.imposed': governors,
+  'ban.lifted': governors,
+  'admin.appointed': governors,
+  'admin.dismissed': governors,
+  'access.blocked': governors,
+  'access.unblocked': governors,
+  'access.allowed': governors,
+  'access.disallowed': governors,
+  'entity.registered': all,
+  'entity.updated': all,
+  'entity.seen': all,
+  'entity.unregistered': all,
+  'limits.set': governors,
+  'limits.warned': governors,
+  'task.submitted': {
+    ...all,
+    full: ({ payload, ...data }) => ({ ...data, payload: unsealed(payload) }),
+    plain: ({ payload: _payload, file: _file, callback: _callback, ...data }) => data,
+  },
+  'task.assigned': all,
+  'task.started': all,
+  'task.progressed': { ...all, plain: ({ message: _, ...data }) => data },
+  'task.completed': {
+    ...all,
+    full: ({ result, ...data }) => ({ ...data, result: unsealed(result) }),
+    plain: ({ result: _, ...data }) => data,
+  },
+  'task.attempt-failed': { ...all, plain: ({ error: _, ...data }) => data },
+  'task.failed': { ...all, plain: ({ error: _, ...data }) => data },
+  'task.cancelled': { ...all, plain: ({ reason: _, ...data }) => data },
+  'task.retried': { ...all, plain: ({ callback: _, ...data }) => data },
+  'task.callback-delivered': all,
+  'task.callback-failed': { ...all, plain: ({ error: _, ...data }) => data },
+  'models.declared': all,
+  'circuit.opened': { ...all, plain: ({ error: _, ...data }) => data },
+  'circuit.closed': all,
+  'subscription.created': governors,
+  'subscription.advanced': nobody,
+  'subscription.paused': governors,
+  'subscription.resumed': governors,
+  'subscription.deleted': governors,
+  'audit.refused': { ...governors, full: ({ address: _, ...data }) => data },
+  'audit.read': { ...governors, full: ({ address: _, ...data }) => data },
+  'audit.reads-counted': governors,
+  'audit.trimmed': governors,
+  'keyring.rotated': governors,
+  'keyring.subject-erased': governors,
+  'heartbeat.received': all,
+  'heartbeat.rolled-up': all,
+  'alert.opened': all,
+  'alert.changed': all,
+  'alert.closed': all,
+  'health.measured': all,
+  'health.rolled-up': all,
+  'log.segment-dropped': governors,
+  'views.rebuild-requested': governors,
+  'views.rebuilt': governors,
+};
+
+/** Whether events of a type are told to anyone. */
+export function isTold(type: EventType): boolean {
+  return rules[type].to !== 'nobody';
+}
+
+/** Whether it matters who an event belongs to. */
+export function hasParties(type: EventType): boolean {
+  return type.startsWith('task.') || type.startsWith('subscription.');
+}
+
+/** What someone may see of an event; `party`: it is one of the event's own. Undefined: nothing at all. */
+export function viewFor(type: EventType, identity: Identity, party: boolean): ViewName | undefined {
+  const { to, plain } = rules[type];
+  if (to === 'nobody' || !may(identity, 'read')) return undefined;
+  const governs = may(identity, 'govern');
+  if (to === 'governors') return party || governs || may(identity, 'audit') ? 'full' : undefined;
+  return !plain || party || governs ? 'full' : 'plain';
+}
+
+/** The data of an event in a view. */
+export function dataOf(event: LogEvent, view: ViewName): object {
+  const { full, plain } = rules[event.type] as Rule<EventType>; // the rule of this very type
+  const data = event.data as EventData<EventType>;
+  const show = view === 'plain' ? (plain ?? full) : full;
+  return show ? show(data as never) : data; // as above
+}
+
+/** Who an event belongs to besides its owner (who handed the task in, whose subscription it is), as `meta.actor` names them. */
+export function partyNodesOf({ type, data }: LogEvent): readonly string[] {
+  return type.startsWith('task.') && 'node_id' in data && typeof data.node_id === 'string'
+    ? [`node:${data.node_id}`]
+    : [];
+}
+
+/** What is sealed is told of, never handed on: the parties ask for it where it is opened for them. */
+function unsealed({ value, sealed }: { value?: unknown; sealed?: unknown }): object {
+  return sealed === undefined ? { value } : { sealed: true };
+}

@@ -1,0 +1,125 @@
+/** Where the socket of a node is, and what passes between it and the replica that makes a call, which may be another. */
+import { isRefusal, type Refusal, refuse } from '../../errors.ts';
+import type { Hub } from '../../hub.ts';
+import type { Cluster, WebsocketPool } from '../websocket-pool.ts';
+import { CallFailed } from './call.ts';
+import type { AnswerPart } from './exchange.ts';
+import type { Deliver, RequestPart } from './socket-calls.ts';
+
+/** The calls that this replica makes. */
+interface Own {
+  /** A node sent a part of an answer. Resolves when there is room for the next: with false when no more is wanted. */
+  answered(nodeId: string, part: AnswerPart): Promise<boolean>;
+  /** The socket of a node is gone: all calls through it, or the one that another replica names. */
+  lost(nodeId: string, call: string | undefined): void;
+}
+
+/** A call of another replica to a node that has its socket here. */
+interface Relayed {
+  readonly owner: string;
+  readonly nodeId: string;
+}
+
+/** Until another replica says that it has the socket. */
+const findMs = 2_000;
+/** Until a node takes the head of a call. */
+const headMs = 5_000;
+/** Until a node, or the caller behind another replica, has room for more. */
+const partMs = 60_000;
+/** Calls of others under way here. */
+const mostRelayed = 1_024;
+
+export class Relay {
+  readonly #replica: string;
+  readonly #sockets: WebsocketPool;
+  readonly #cluster: Cluster;
+  readonly #own: Own;
+  readonly #relayed = new Map<string, Relayed>();
+  readonly #stops: (() => void)[];
+
+  constructor({ kernel }: Hub, sockets: WebsocketPool, own: Own) {
+    this.#replica = kernel.replica;
+    this.#sockets = sockets;
+    this.#cluster = sockets.cluster;
+    this.#own = own;
+    // Words of the other replicas, which run this same code.
+    this.#stops = [
+      sockets.handle('federation:response', async ({ session }, part) => ({
+        open: await this.#answered(session!.nodeId, part), // a packet of nodes with a session
+      })),
+      sockets.onGone((nodeId) => this.#gone(nodeId)),
+      this.#cluster.handle('call:find', (word) => {
+        const { nodeId } = word as { nodeId: string };
+        return sockets.has(nodeId) ? Promise.resolve({ replica: this.#replica }) : undefined;
+      }),
+      this.#cluster.handle('call:part', (word, owner) => {
+        const { nodeId, part } = word as { nodeId: string; part: RequestPart };
+        return this.#pass({ owner, nodeId }, part);
+      }),
+      this.#cluster.handle('call:answer', async (word) => {
+        const { nodeId, part } = word as { nodeId: string; part: AnswerPart };
+        return { open: await own.answered(nodeId, part) };
+      }),
+      this.#cluster.handle('call:lost', async (word) => {
+        const { nodeId, call } = word as { nodeId: string; call: string };
+        own.lost(nodeId, call);
+        return {};
+      }),
+    ];
+  }
+
+  /** The way to the socket of a node. Throws `CallFailed` when no replica says that it has it. */
+  async find(nodeId: string): Promise<Deliver> {
+    if (this.#sockets.has(nodeId)) return (part) => this.#tell(nodeId, part);
+    const found = await this.#cluster.ask(undefined, 'call:find', { nodeId }, findMs);
+    if (isRefusal(found))
+      throw new CallFailed('target_unreachable', 'it has no socket that could be found', { unsent: true });
+    const { replica } = found as { replica: string };
+    return (part) => this.#cluster.ask(replica, 'call:part', { nodeId, part }, waitMs(part) + findMs);
+  }
+
+  close(): void {
+    for (const stop of this.#stops) stop();
+  }
+
+  #tell(nodeId: string, part: RequestPart): Promise<unknown> {
+    return this.#sockets.ask(nodeId, 'federation:request', part, waitMs(part));
+  }
+
+  /** Gives a part to the node that is here, for the replica that makes the call. */
+  async #pass(relayed: Relayed, part: RequestPart): Promise<object | Refusal> {
+    if (part.head) {
+      if (this.#relayed.size >= mostRelayed)
+        return refuse('overloaded', `${mostRelayed} calls of other replicas are under way`);
+      this.#relayed.set(part.call, relayed);
+    }
+    if (part.cancel !== undefined) this.#relayed.delete(part.call);
+    const acknowledged = await this.#tell(relayed.nodeId, part);
+    const taken = typeof acknowledged === 'object' && acknowledged !== null && !isRefusal(acknowledged);
+    if (part.head && !(taken && 'ok' in acknowledged && acknowledged.ok === true)) this.#relayed.delete(part.call);
+    return typeof acknowledged === 'object' && acknowledged !== null ? acknowledged : {};
+  }
+
+  async #answered(nodeId: string, part: AnswerPart): Promise<boolean> {
+    const relayed = this.#relayed.get(part.call);
+    if (!relayed) return this.#own.answered(nodeId, part);
+    if (relayed.nodeId !== nodeId) return false;
+    const answer = await this.#cluster.ask(relayed.owner, 'call:answer', { nodeId, part }, partMs + findMs);
+    const open = !isRefusal(answer) && (answer as { open?: unknown }).open === true;
+    if (!open) this.#relayed.delete(part.call);
+    return open;
+  }
+
+  #gone(nodeId: string): void {
+    this.#own.lost(nodeId, undefined);
+    for (const [call, relayed] of this.#relayed) {
+      if (relayed.nodeId !== nodeId) continue;
+      this.#relayed.delete(call);
+      void this.#cluster.ask(relayed.owner, 'call:lost', { nodeId, call }, findMs);
+    }
+  }
+}
+
+function waitMs({ head }: RequestPart): number {
+  return head ? headMs : partMs;
+}

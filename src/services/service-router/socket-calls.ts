@@ -1,0 +1,148 @@
+/**
+ * The way to a target through its own socket, at this replica or another, for nodes that no one can dial: the call goes to it
+ * in parts, and each part is acknowledged when there is room for the next, all the way.
+ */
+import { validateHeaderName, validateHeaderValue } from 'node:http';
+import type { Readable } from 'node:stream';
+import { cut, Window } from '../../call-parts.ts';
+import { isRefusal } from '../../errors.ts';
+import type { Hub } from '../../hub.ts';
+import type { HubPacket } from '../../protocol.ts';
+import type { WebsocketPool } from '../websocket-pool.ts';
+import { type Answer, type Call, CallerGone, CallFailed } from './call.ts';
+import { type AnswerHead, type AnswerPart, Exchange } from './exchange.ts';
+import type { Headers } from './headers.ts';
+import { Relay } from './relay.ts';
+import type { Target } from './targets.ts';
+
+export type RequestPart = HubPacket<'federation:request'>;
+/** Brings a part to the node. Answers what the node acknowledged. */
+export type Deliver = (part: RequestPart) => Promise<unknown>;
+
+/** Calls to one node under way at once, from one replica. */
+const mostToNode = 64;
+const mostCalls = 1_024;
+const lookEveryMs = 10_000;
+
+export class SocketCalls {
+  readonly #hub: Hub;
+  readonly #relay: Relay;
+  readonly #calls = new Map<string, Exchange>();
+  readonly #stops: (() => void)[];
+
+  constructor(hub: Hub, sockets: WebsocketPool) {
+    this.#hub = hub;
+    this.#relay = new Relay(hub, sockets, {
+      answered: (nodeId, part) => this.#answered(nodeId, part),
+      lost: (nodeId, call) => this.#lost(nodeId, call),
+    });
+    this.#stops = [
+      () => this.#relay.close(),
+      hub.kernel.every(lookEveryMs, () => {
+        for (const exchange of this.#calls.values()) exchange.look();
+      }),
+    ];
+  }
+
+  /** Makes a call. Throws `CallFailed`, and `CallerGone`. */
+  async call({ nodeId, service }: Target, call: Call): Promise<Answer> {
+    if (!this.#room(nodeId))
+      throw new CallFailed('overloaded', `${mostToNode} calls through its socket are under way`, { unsent: true });
+    const { method, path, headers, caller, timeoutMs } = call;
+    const id = this.#hub.kernel.uuid();
+    let deliver: Deliver | undefined;
+    const exchange = new Exchange(nodeId, this.#hub.kernel, (early) => {
+      this.#calls.delete(id);
+      if (early) void deliver?.({ call: id, seq: 0, cancel: 'nobody waits for the answer' });
+    });
+    this.#calls.set(id, exchange);
+    const leave = () => exchange.fail(new CallerGone('the caller left'));
+    caller.once('abort', leave);
+    exchange.body.once('close', () => caller.off('abort', leave));
+    const late = this.#hub.kernel.after(timeoutMs, () =>
+      exchange.fail(new CallFailed('target_timeout', 'it did not begin to answer in time')),
+    );
+    try {
+      deliver = await this.#relay.find(nodeId);
+      const head = { service, method, path, headers, body: call.body !== undefined };
+      await this.#begin(deliver, { call: id, seq: 0, head });
+      if (call.body) void this.#send(deliver, id, call.body.open(), exchange);
+      return { ...checked(await exchange.head, method), body: exchange.body };
+    } catch (error) {
+      exchange.fail(error as Error); // all that is thrown here is an Error
+      throw caller.gone ? new CallerGone('the caller left', { cause: error }) : error;
+    } finally {
+      late();
+    }
+  }
+
+  close(): void {
+    for (const stop of this.#stops) stop();
+    for (const exchange of this.#calls.values())
+      exchange.fail(new CallFailed('target_unreachable', 'this replica stops'));
+  }
+
+  #room(nodeId: string): boolean {
+    if (this.#calls.size >= mostCalls) return false;
+    let toNode = 0;
+    for (const exchange of this.#calls.values()) if (exchange.nodeId === nodeId) toNode++;
+    return toNode < mostToNode;
+  }
+
+  async #begin(deliver: Deliver, part: RequestPart): Promise<void> {
+    const acknowledged = await deliver(part);
+    if (isRefusal(acknowledged)) throw new CallFailed('target_unreachable', acknowledged.detail);
+    const { ok, error } = (acknowledged ?? {}) as { ok?: unknown; error?: { message?: unknown } }; // nothing is sure about it
+    const detail = typeof error?.message === 'string' ? error.message.slice(0, 200) : 'it did not take the call';
+    if (ok !== true) throw new CallFailed('target_unreachable', detail, { unsent: true });
+  }
+
+  /** The body of the caller, as fast as the node takes it. A node may answer without all of it. */
+  async #send(deliver: Deliver, call: string, body: Readable, exchange: Exchange): Promise<void> {
+    const window = new Window();
+    let seq = 1;
+    let wanted = true;
+    const send = async (part: RequestPart) => {
+      const acknowledged = await deliver(part);
+      if (isRefusal(acknowledged)) throw new CallFailed('target_unreachable', acknowledged.detail);
+      wanted &&= (acknowledged as { open?: unknown } | null)?.open !== false;
+    };
+    try {
+      for await (const chunk of body) {
+        for (const bytes of cut(chunk as Buffer)) await window.send(send({ call, seq: seq++, chunk: bytes })); // of a request: bytes
+        if (!wanted || exchange.body.destroyed) return void body.destroy();
+      }
+      await window.send(send({ call, seq, end: true }));
+      await window.drain();
+    } catch (error) {
+      exchange.fail(error as Error); // of the body or of `send`
+    }
+  }
+
+  async #answered(nodeId: string, part: AnswerPart): Promise<boolean> {
+    const exchange = this.#calls.get(part.call);
+    return exchange?.nodeId === nodeId ? exchange.take(part) : false; // a node answers for itself
+  }
+
+  #lost(nodeId: string, call: string | undefined): void {
+    const gone = call === undefined ? [...this.#calls.values()] : [this.#calls.get(call)];
+    for (const exchange of gone) {
+      if (exchange?.nodeId === nodeId) exchange.fail(new CallFailed('target_unreachable', 'its connection ended'));
+    }
+  }
+}
+
+/** Nobody parsed this head as HTTP: what it holds must not break the answer that it becomes. */
+function checked({ status, headers }: AnswerHead, method: string): { status: number; headers: Headers } {
+  const { 'content-length': length, ...others } = headers; // how long it is shows; a wrong length would reach into the next answer
+  try {
+    for (const [name, value] of Object.entries(others)) {
+      validateHeaderName(name);
+      for (const each of [value].flat()) validateHeaderValue(name, each);
+    }
+  } catch (cause) {
+    throw new CallFailed('target_unreachable', 'its answer has headers that are none', { cause });
+  }
+  const known = method === 'HEAD' && typeof length === 'string' && /^\d{1,15}$/.test(length);
+  return { status, headers: known ? { ...others, 'content-length': length } : others };
+}

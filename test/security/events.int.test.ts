@@ -1,0 +1,257 @@
+/** Whoever listens is judged at each delivery: what it may not see, or may see no more, does not reach it on any way. */
+import { connect } from 'node:net';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { EventReader, type Told } from '../setup/event-stream.ts';
+import { startTestHub, type TestHub } from '../setup/hub.ts';
+import { type Receiver, startReceiver } from '../setup/receiver.ts';
+import type { RawSocket } from './raw-socket.ts';
+import { call, defects, joinByHttp, joinBySocket, type Visitor } from './visitor.ts';
+
+let hub: TestHub;
+let receiver: Receiver;
+let names = 0;
+
+beforeAll(async () => {
+  hub = await startTestHub({ env: { FEDERATION_EGRESS_ALLOW: '127.0.0.0/8' } });
+  receiver = await startReceiver();
+});
+afterAll(async () => {
+  await receiver?.close();
+  await hub?.stop();
+});
+afterEach(() => {
+  expect(hub.alive(), hub.stderr().slice(-2_000)).toBe(true);
+  expect(defects(hub.stderr())).toEqual([]);
+});
+
+const admin = async (method: string, path: string, body?: object) => {
+  const answer = await call(hub, method, path, { token: hub.adminToken, body });
+  expect([path, answer.status]).toEqual([path, expect.toSatisfy((status: number) => status < 300)]);
+  return answer.body as Record<string, unknown> as Record<string, unknown> & { position: number }; // what every write answers
+};
+const happen = async (metadata: object = {}) => {
+  const entity_id = `thing-${++names}`;
+  const { position } = await admin('POST', '/entities', { entity_id, kind: 'ai', node_id: null, metadata });
+  return { id: entity_id, position };
+};
+const told = (socket: RawSocket) => socket.of('federation:event').map(({ event }) => event as Told);
+const subjects = (events: readonly Told[]) => events.map(({ subject }) => subject);
+
+/** Someone who listens on all ways at once, to everything after a position. */
+async function listen(who: Visitor & { socket: RawSocket }, after: number) {
+  const { socket, token } = who;
+  const stream = await EventReader.open(hub, token, { after: String(after) });
+  expect((await socket.ask('federation:subscribe', { patterns: ['>'], after })).ok).toBe(true);
+  const subscribe = async (delivery: object) => {
+    const body = { label: 'all', patterns: ['>'], delivery, after };
+    return String((await call(hub, 'POST', '/subscriptions', { token, body })).body.subscription_id);
+  };
+  const cursor = await subscribe({ kind: 'cursor' });
+  const webhook = await subscribe({ kind: 'webhook', url: `${receiver.url}?${who.nodeId}` });
+  const read = async () =>
+    (await call(hub, 'GET', `/subscriptions/${cursor}/events?limit=500`, { token })).body as unknown as {
+      events: Told[];
+    };
+  return { ...who, stream, cursor, webhook, read, sent: () => receiver.taken(`?${who.nodeId}`) };
+}
+
+describe('of what a federation keeps to those who govern', () => {
+  test('nothing reaches a member on any way, and an administrator gets all of it, without hashes and addresses', async () => {
+    const member = await listen(await joinBySocket(hub, 'member'), 0);
+    await admin('POST', '/governance/invites', { label: 'hush' });
+    await admin('POST', '/access/block/nobody', { reason: 'hush' });
+    const { id } = await happen();
+    const ways: [string, () => readonly Told[] | Promise<readonly Told[]>][] = [
+      ['stream', () => member.stream.events],
+      ['socket', () => told(member.socket)],
+      ['cursor', async () => (await member.read()).events],
+      ['webhook', () => member.sent()],
+    ];
+    const guarded = /^(session|key|operator-token|invite|access|admin|audit|limits|join)\./;
+    for (const [way, events] of ways) {
+      await expect.poll(async () => subjects(await events()), { timeout: 10_000, message: way }).toContain(id);
+      const types = (await events()).map(({ type }) => type);
+      expect(
+        types.filter((type) => guarded.test(type) || type === 'subscription.advanced'),
+        way,
+      ).toEqual([]);
+      expect(types, way).toContain('node.registered');
+      // Its own subscriptions are its own.
+      expect(types, way).toContain('subscription.created');
+    }
+    const governor = await EventReader.open(hub, hub.adminToken, { after: '0' });
+    await expect.poll(() => subjects(governor.events)).toContain(id);
+    const types = new Set(governor.types);
+    for (const type of ['session.opened', 'operator-token.created', 'invite.created', 'access.blocked']) {
+      expect(types).toContain(type);
+    }
+    const text = governor.messages.map(({ data }) => data).join('\n');
+    expect(text).not.toMatch(/"hash":|"address":/);
+    const stranger = await joinByHttp(hub, 'stranger');
+    const other = await EventReader.open(hub, stranger.token, { after: '0' });
+    await expect.poll(() => subjects(other.events)).toContain(id);
+    expect(other.types).not.toContain('subscription.created');
+    for (const reader of [governor, other, member.stream]) reader.close();
+    member.socket.close();
+  });
+
+  test('what a task holds reaches who handed it in and who governs, in streams, replays and rooms', async () => {
+    const owner = await joinBySocket(hub, 'task-owner');
+    const other = await joinBySocket(hub, 'task-other');
+    for (const { socket } of [owner, other]) {
+      expect((await socket.ask('federation:subscribe', { patterns: ['task.*'] })).ok).toBe(true);
+    }
+    const body = { type: 'none-does-this', payload: { canary: 'c4n4ry' } };
+    const { task_id, position } = (await call(hub, 'POST', '/tasks', { token: owner.token, body })).body as {
+      task_id?: unknown;
+      position?: unknown;
+    };
+    const shown = (data: unknown) => JSON.stringify(data ?? {}).includes('c4n4ry');
+    for (const [{ socket }, sees] of [
+      [owner, true],
+      [other, false],
+    ] as const) {
+      await socket.until(() => told(socket).length > 0);
+      expect(told(socket)).toMatchObject([{ type: 'task.submitted', subject: task_id }]);
+      expect(shown(told(socket)[0]?.data)).toBe(sees);
+    }
+    for (const [token, sees] of [
+      [owner.token, true],
+      [other.token, false],
+      [hub.adminToken, true],
+    ] as const) {
+      const reader = await EventReader.open(hub, token, { after: String(Number(position) - 1), patterns: 'task.>' });
+      await expect.poll(() => reader.types).toContain('task.submitted');
+      expect(shown(reader.events[0]?.data)).toBe(sees);
+      reader.close();
+    }
+    // What is hidden is not found out by asking for it either.
+    const guess = await EventReader.open(hub, other.token, {
+      after: '0',
+      patterns: 'session.*',
+      'filter.node_id': 'task-owner',
+    });
+    const { id } = await happen();
+    const proof = await EventReader.open(hub, other.token, { after: '0', patterns: 'entity.*' });
+    await expect.poll(() => subjects(proof.events)).toContain(id);
+    expect(guess.events).toEqual([]);
+    for (const reader of [guess, proof]) reader.close();
+    owner.socket.close();
+    other.socket.close();
+  });
+});
+
+describe('who loses its rights', () => {
+  test('hears no more within a second, idle or not: banned', async () => {
+    const { position } = await happen();
+    const banned = await listen(await joinBySocket(hub, 'banned'), position);
+    await expect.poll(() => banned.sent().length, { timeout: 10_000 }).toBeGreaterThan(0);
+    await admin('POST', '/governance/bans/banned', { reason: 'enough' });
+    const before = performance.now();
+    const { id } = await happen();
+    await expect.poll(() => banned.stream.ended, { interval: 10 }).toBe(true);
+    expect(performance.now() - before).toBeLessThan(1_000);
+    await banned.socket.until(() => banned.socket.ended);
+    const { subscription } = await paused(banned.webhook);
+    expect(subscription.reason).toContain('banned');
+    expect((await banned.read()).events).toBeUndefined();
+    for (const events of [banned.stream.events, told(banned.socket), banned.sent()]) {
+      expect(subjects(events)).not.toContain(id);
+      expect(events.map(({ type }) => type)).not.toContain('ban.imposed');
+    }
+  });
+
+  test('hears no more: blocked; and on its socket, once it may again, what it missed', async () => {
+    const { position } = await happen();
+    const blocked = await listen(await joinBySocket(hub, 'blocked'), position);
+    await expect.poll(() => blocked.sent().length, { timeout: 10_000 }).toBeGreaterThan(0);
+    await admin('POST', '/access/block/blocked', { reason: 'for a while' });
+    const { id } = await happen();
+    await expect.poll(() => blocked.stream.ended).toBe(true);
+    const { subscription } = await paused(blocked.webhook);
+    expect(subscription.reason).toContain('access_blocked');
+    for (const events of [blocked.stream.events, told(blocked.socket), blocked.sent()]) {
+      expect(subjects(events)).not.toContain(id);
+    }
+    await admin('POST', '/access/unblock/blocked');
+    const { id: later } = await happen();
+    await blocked.socket.until(() => subjects(told(blocked.socket)).includes(later));
+    const heard = subjects(told(blocked.socket)).filter((subject) => subject === id || subject === later);
+    expect(heard).toEqual([id, later]);
+    blocked.socket.close();
+  });
+
+  test('hears no more: a token of an operator that was revoked, a session that was revoked', async () => {
+    const token = (await admin('POST', '/auth/tokens', { label: 'ear', scopes: ['audit'] })) as unknown as {
+      token: string;
+      prefix: string;
+    };
+    const operator = await EventReader.open(hub, token.token, { patterns: 'session.*' });
+    const node = await joinByHttp(hub, 'revoked');
+    const member = await EventReader.open(hub, node.token);
+    await admin('DELETE', `/auth/tokens/${token.prefix}`);
+    await expect.poll(() => operator.ended).toBe(true);
+    expect(member.ended).toBe(false);
+    await admin('POST', '/auth/revoke/revoked', { what: 'sessions', reason: 'test' });
+    await expect.poll(() => member.ended).toBe(true);
+  });
+
+  test('sees less: an administrator that is one no more', async () => {
+    const { socket, token } = await joinBySocket(hub, 'demoted');
+    await admin('POST', '/governance/roles/demoted', { role: 'admin' });
+    const stream = await EventReader.open(hub, token, { patterns: 'access.*' });
+    expect((await socket.ask('federation:subscribe', { patterns: ['access.*'] })).ok).toBe(true);
+    await admin('POST', '/access/allow/first');
+    await expect.poll(() => subjects(stream.events)).toEqual(['first']);
+    await socket.until(() => told(socket).length > 0);
+    await admin('POST', '/governance/roles/demoted', { role: 'member' });
+    await admin('POST', '/access/allow/second');
+    const { id } = await happen();
+    const proof = await EventReader.open(hub, token, { after: '0', patterns: 'entity.*' });
+    await expect.poll(() => subjects(proof.events)).toContain(id);
+    expect(subjects(stream.events)).toEqual(['first']);
+    expect(subjects(told(socket))).toEqual(['first']);
+    for (const reader of [stream, proof]) reader.close();
+    socket.close();
+  });
+});
+
+test('a reader that takes nothing is cut at a bound, and others hear on', async () => {
+  const { hostname, port } = new URL(hub.url);
+  const deaf = connect({ host: hostname, port: Number(port) });
+  let cut = false;
+  deaf.on('close', () => {
+    cut = true;
+  });
+  deaf.on('error', () => {});
+  await new Promise((open) => deaf.once('connect', open));
+  deaf.write(`GET /api/federation/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${hub.adminToken}\r\n\r\n`);
+  await new Promise((first) => deaf.once('data', first));
+  deaf.pause();
+  const reader = await EventReader.open(hub, hub.adminToken, { patterns: 'entity.*' });
+  const text = 'x'.repeat(100_000);
+  let made = '';
+  for (let n = 0; n < 120; n++) made = (await happen({ text })).id;
+  await expect.poll(() => subjects(reader.events)).toContain(made);
+  deaf.resume(); // what the machine between holds comes, then the end
+  await expect.poll(() => cut, { timeout: 5_000 }).toBe(true);
+  expect(reader.ended).toBe(false);
+  reader.close();
+});
+
+test('a hub that goes ends its streams, and says when to come back', async () => {
+  const going = await startTestHub();
+  const reader = await EventReader.open(going, going.adminToken);
+  expect(await going.stop()).toBe(0);
+  expect(reader.ended).toBe(true);
+});
+
+async function paused(id: string) {
+  type Shown = { subscription: { status: string; reason: string } };
+  await expect
+    .poll(async () => ((await admin('GET', `/subscriptions/${id}`)) as unknown as Shown).subscription.status, {
+      timeout: 15_000,
+    })
+    .toBe('paused');
+  return (await admin('GET', `/subscriptions/${id}`)) as unknown as Shown;
+}
