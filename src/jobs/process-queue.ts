@@ -1,7 +1,7 @@
 /** One queue in memory: its jobs by id and by state, who is next, who is due when, and who waits for one. */
 import type { JobJson } from 'bullmq';
+import { Heap, isBefore, type Placed } from '../heap.ts';
 import type { Cancel, Kernel } from '../kernel.ts';
-import { Heap, isBefore, type Placed } from './heap.ts';
 
 /** BullMQ's names: a job that waits with a priority is prioritised, one without is waiting and goes first. */
 export type HeldState = 'waiting' | 'prioritized' | 'delayed' | 'active' | 'completed' | 'failed';

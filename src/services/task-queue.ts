@@ -79,6 +79,8 @@ export interface TaskQueue {
 
 /** Tasks that are not over, at most; each is a small row in the memory of every replica. */
 const mostOpen = 200_000;
+/** Of these, one submitter's at most, so that nobody shuts the others out. */
+const mostOfOne = 150_000;
 /** The library of the jobs is slow to load: it is let in once the hub listens. */
 const openJobsMs = 500;
 const longestRetryMs = 30_000;
@@ -180,7 +182,7 @@ function createTaskQueue(hub: Hub, { changes, room, claims }: Parts): TaskQueue 
   return {
     async submit(submission, by, about) {
       const { payload, sensitive, callback } = submission;
-      if (changes.open >= mostOpen) return full;
+      if (isFull(changes, actorOf(by))) return full;
       const barred = callback?.kind === 'webhook' ? egress.check(callback.url) : undefined;
       if (barred) return barred;
       const submitter = actorOf(by);
@@ -201,7 +203,7 @@ function createTaskQueue(hub: Hub, { changes, room, claims }: Parts): TaskQueue 
     cancel: (taskId, reason, by, about) =>
       executor.execute(on(taskId), task, cancel, { taskId, reason, by: asker(by) }, about),
     async retry(taskId, by, about) {
-      if (changes.open >= mostOpen) return full;
+      if (isFull(changes, actorOf(by))) return full;
       return executor.execute(on(taskId), task, retry, { taskId, by: asker(by) }, about);
     },
     open: (content) => openContent(hub, content),
@@ -214,7 +216,11 @@ function createTaskQueue(hub: Hub, { changes, room, claims }: Parts): TaskQueue 
   };
 }
 
-const full = refuse('queue_full', `${mostOpen} tasks wait or are under way already`);
+const full = refuse('queue_full', `${mostOpen} tasks, or ${mostOfOne} of one submitter, wait or are under way already`);
+
+function isFull(changes: Changes, submitter: string): boolean {
+  return changes.open >= mostOpen || changes.openOf(submitter) >= mostOfOne;
+}
 
 function asker(by: Identity) {
   return { actor: actorOf(by), governs: may(by, 'govern') };

@@ -12,7 +12,7 @@ import { startTestHub, type TestHub } from '../setup/hub.ts';
 import { freshDatabase } from '../setup/postgres.ts';
 
 const program = process.env.FEDHUB_PROGRAM ?? resolve(import.meta.dirname, '../../dist/cli/fedhub.js');
-const pace = { FEDERATION_HEARTBEAT_SECONDS: '0.2', FEDERATION_SILENCE_SECONDS: '4' };
+const pace = { FEDERATION_HEARTBEAT_SECONDS: '1', FEDERATION_SILENCE_SECONDS: '6' };
 const once = { 'idempotency-key': 'before the backup' };
 
 interface Ran {

@@ -109,7 +109,7 @@ const planned = fc.record({
   rest: fc.constantFrom(0, 0, 0, 0, 1, 3),
 });
 const fate = fc.oneof(
-  { weight: 5, arbitrary: fc.constant<Fate>('written') },
+  { weight: 2, arbitrary: fc.constant<Fate>('written') },
   fc.constantFrom<Fate>('lost before', 'lost after', 'full'),
 );
 const plans = fc.array(planned, { maxLength: 60, size: 'max' });

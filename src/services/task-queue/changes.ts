@@ -26,6 +26,7 @@ export class Changes {
     failed: 0,
     cancelled: 0,
   };
+  readonly #bySubmitter = new Map<string, number>();
   readonly #stop: Cancel;
   readonly #listeners: ((change: Change) => void)[] = [];
 
@@ -56,9 +57,14 @@ export class Changes {
     return this.#counts[status];
   }
 
-  /** Tasks that are not over. */
+  /** Tasks that are not over, and those whose end is still to be told. */
   get open(): number {
-    return this.#counts.pending + this.#counts.assigned + this.#counts.running;
+    return this.#known.size;
+  }
+
+  /** Of these, those of one submitter. */
+  openOf(submitter: string): number {
+    return this.#bySubmitter.get(submitter) ?? 0;
   }
 
   close(): void {
@@ -72,8 +78,16 @@ export class Changes {
     if (after) this.#counts[after.status]++;
     if (after) this.#known.set(taskId, after);
     else this.#known.delete(taskId);
+    if (!before && after) this.#count(after.submitter, 1);
+    if (before && !after) this.#count(before.submitter, -1);
     const change = { taskId, before, after, event };
     for (const listener of this.#listeners) listener(change);
+  }
+
+  #count(submitter: string, by: number): void {
+    const count = this.openOf(submitter) + by;
+    if (count > 0) this.#bySubmitter.set(submitter, count);
+    else this.#bySubmitter.delete(submitter);
   }
 }
 

@@ -5,8 +5,8 @@
  * look that finds the node alive sets the next moment a whole term ahead, so each second only what is overdue is looked at.
  */
 import { ackMs, expire, type Lapse, lapse, task, taskStream } from '../../commands/task.ts';
+import { Heap, type Placed } from '../../heap.ts';
 import type { Hub } from '../../hub.ts';
-import { Heap, type Placed } from '../../jobs/heap.ts';
 import type { Cancel } from '../../kernel.ts';
 import type { OpenTaskRow } from '../../projections/open-tasks.ts';
 import type { HealthAggregator } from '../health-aggregator.ts';

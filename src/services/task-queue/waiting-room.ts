@@ -6,7 +6,7 @@
  * change when nodes or groups come and go, found by key, so what no node can do costs the others nothing.
  */
 
-import { Heap, type Placed } from '../../jobs/heap.ts';
+import { Heap, type Placed } from '../../heap.ts';
 import type { OpenTaskRow } from '../../projections/open-tasks.ts';
 import { canDo, keysOfSkills, keysOfWanted, type Skills, signatureOf, type Wanted } from './requirements.ts';
 

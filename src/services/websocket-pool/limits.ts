@@ -11,6 +11,8 @@ export const limits = {
   packetBytes: 320 * 1024,
   /** Packets of one connection under way at once. */
   underWay: 256,
+  /** WebSocket pings and pongs in a second; clients need none, as the hub asks who is there. */
+  pings: 100,
   /** Packets, and their bytes, waiting to be sent to one connection; a slower reader is let go. */
   unsent: 2_000,
   unsentBytes: 16 * 1024 * 1024,

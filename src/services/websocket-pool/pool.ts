@@ -7,7 +7,7 @@ import type { Hub } from '../../hub.ts';
 import { sessionOver } from '../../live-session.ts';
 import type { BanRow } from '../../projections/bans.ts';
 import { type HubPacket, type HubPacketName, PROTOCOL_VERSION } from '../../protocol.ts';
-import { type Connection, drained, dropIfSlow } from './backlog.ts';
+import { boundPings, type Connection, drained, dropIfSlow } from './backlog.ts';
 import { PoolClient, type SocketSession } from './client.ts';
 import { dispatcher, type Handlers } from './dispatch.ts';
 import { limits } from './limits.ts';
@@ -42,6 +42,7 @@ export class Pool {
     const dispatch = dispatcher(hub, handlers);
     io.on('connection', (socket) => this.#welcome(socket, dispatch));
     io.attach(hub.doors.server);
+    io.engine.on('connection', (connection: Connection) => boundPings(connection, hub.kernel));
     this.#waiting = new WaitingRoom(hub, {
       admit: (socket, { session: opened, reply }) => {
         const position = this.bind(socket, opened);

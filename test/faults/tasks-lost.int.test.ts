@@ -139,6 +139,10 @@ describe.each(['Redis', 'PostgreSQL alone'] as const)('two replicas, jobs in %s'
     const redis = store === 'Redis';
     const first = await startTestHub({ database: 'postgres', redis, env: pace });
     const second = await startTestHub({ redis, env: { ...pace, DATABASE_URL: first.databaseUrl! } });
+    onTestFinished(async () => {
+      await second.stop();
+      await first.stop();
+    });
     const type = fresh('type');
     const act: Act = async (task, node) => {
       await node.start(task);
@@ -170,8 +174,6 @@ describe.each(['Redis', 'PostgreSQL alone'] as const)('two replicas, jobs in %s'
     );
     await client.end();
     expect(rows.map(({ times }) => times)).toEqual(Array.from({ length: 301 }, () => 1));
-    await second.stop();
-    await first.stop();
   }, 120_000);
 });
 
@@ -180,6 +182,7 @@ it('a hub alone that is killed with tasks in flight goes on with them when it st
   onTestFinished(() => rm(folder, { recursive: true, force: true }));
   const env = { FEDERATION_DATA_DIR: join(folder, 'data') };
   const hub = await startTestHub({ env });
+  onTestFinished(async () => void (await hub.stop())); // removes what is left of it
   const type = fresh('type');
   const ada = await enlist(hub, 'none');
   const doer = await enlist(hub, type, (task, node) => node.start(task), 5);
@@ -204,5 +207,4 @@ it('a hub alone that is killed with tasks in flight goes on with them when it st
   const held = doer.tasks.map(({ task_id }) => task_id);
   const kept = back.tasks.filter(({ task_id }) => held.includes(task_id));
   expect(kept.map(({ lease }) => lease)).toEqual([1, 1, 1, 1, 1]); // they were its own all the time
-  await hub.stop();
 }, 60_000);
