@@ -89,7 +89,9 @@ function output(): Output {
   return new Output(program.opts<Everywhere>().json === true);
 }
 
+/** For commands that ask a hub and print: whoever stops to read, as `head` does, has seen enough. */
 function client(): HubClient {
+  process.stdout.once('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const { url, token } = program.opts<Everywhere>();
   return new HubClient(url, token);
 }

@@ -1,5 +1,6 @@
 /** `fedhub task` and `fedhub models`, as they are typed, against a real hub with a real node. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
@@ -114,4 +115,19 @@ it('shows the models, and the best node for one', async () => {
   expect(await json('models', '--best', 'org/m:7b')).toMatchObject([{ best: { node_id: 'ada' }, others: [] }]);
   const { code, err } = await fedhub('models', '--best', 'org/m:7b', '--min-context', '9000');
   expect([code, err]).toEqual([1, expect.stringContaining('no_target')]);
+});
+
+it('a command whose reader has seen enough ends without a complaint', async () => {
+  const env = { PATH: process.env.PATH, FEDHUB_URL: hub.url, FEDHUB_TOKEN: hub.adminToken };
+  const child = spawn(process.execPath, [program, 'events', 'tail', '--pattern', '>', '--after', '0'], { env });
+  let complaint = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    complaint += text;
+  });
+  await once(child.stdout, 'data');
+  child.stdout.destroy();
+  const ended = once(child, 'exit');
+  await fedhub('task', 'submit', 'words', '--payload', '"one more"'); // something to print
+  expect(await ended).toEqual([0, null]);
+  expect(complaint).toBe('');
 });
