@@ -1,5 +1,5 @@
 /** Which public keys the hub takes, and the one strict rule by which it verifies what they signed. */
-import { createHash, createPublicKey, verify as cryptoVerify, type KeyObject } from 'node:crypto';
+import { createPublicKey, verify as cryptoVerify, hash, type KeyObject } from 'node:crypto';
 import { Point } from '@noble/ed25519';
 import { LRUCache } from 'lru-cache';
 import { type Refusal, refuse } from './errors.ts';
@@ -38,7 +38,7 @@ const thumbprints = new LRUCache<string, string>({ max: 10_000 });
 export function keyThumbprint(publicKey: string): string {
   let thumbprint = thumbprints.get(publicKey);
   if (thumbprint === undefined) {
-    thumbprint = createHash('sha256').update(`{"crv":"Ed25519","kty":"OKP","x":"${publicKey}"}`).digest('base64url');
+    thumbprint = hash('sha256', `{"crv":"Ed25519","kty":"OKP","x":"${publicKey}"}`, 'base64url');
     thumbprints.set(publicKey, thumbprint);
   }
   return thumbprint;

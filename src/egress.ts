@@ -9,6 +9,7 @@ import { lookup as resolveName } from 'node:dns/promises';
 import type { EventEmitter } from 'node:events';
 import { isIP, type LookupFunction } from 'node:net';
 import type { Readable } from 'node:stream';
+import { LRUCache } from 'lru-cache';
 import type { Agent, buildConnector } from 'undici';
 import { type AddressRule, addressRule } from './egress/addresses.ts';
 import { Fault, type Refusal, refuse } from './errors.ts';
@@ -63,7 +64,7 @@ const idleMs = 60_000;
 
 /** `allow`: networks that may be called though they are not public, of `FEDERATION_EGRESS_ALLOW`. */
 export function openEgress(allow: readonly string[], resolve: Resolve = resolveAll): Egress {
-  const rule = addressRule(allow);
+  const rule = remembered(addressRule(allow));
   const places = new Places();
   let opening: Promise<Agent> | undefined;
   let closed = false;
@@ -124,10 +125,24 @@ const neverConnected =
 
 const notUrl = 'this is no URL';
 
+/** A rule gives the same address the same answer each time. */
+function remembered(rule: AddressRule): AddressRule {
+  const answers = new LRUCache<string, { reason: string | undefined }>({ max: mostOrigins });
+  return (address) => {
+    const known = answers.get(address) ?? { reason: rule(address) };
+    answers.set(address, known);
+    return known.reason;
+  };
+}
+
 /** Forms of addresses such as 0x7f.1 and 2130706433 are canonical after this. */
 function parse(url: string | URL): URL | undefined {
   if (url instanceof URL) return url;
-  return URL.canParse(url) ? new URL(url) : undefined;
+  try {
+    return new URL(url); // to ask `canParse` before would be to parse it twice
+  } catch {
+    return undefined;
+  }
 }
 
 function judge(url: URL | undefined, rule: AddressRule): Refusal | undefined {

@@ -2,7 +2,7 @@
  * Secrets that are shown once: operator tokens `fht_<name>_<secret>` and invites `fhi_<name>_<secret>`. The hub keeps the name
  * to find one by and the hash to know it by.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { Kernel } from './kernel.ts';
 
 /** What a secret is for; its first four characters say so. */
@@ -38,5 +38,5 @@ export function sameHash(a: string, b: string): boolean {
 const alphabet = 'abcdefghijklmnopqrstuvwxyz234567'; // 32 letters divide 256, so that each is as likely
 
 function hashOf(shown: string): string {
-  return createHash('sha256').update(shown).digest('hex');
+  return hash('sha256', shown);
 }

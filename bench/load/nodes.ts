@@ -11,7 +11,7 @@ export type Load = {
   closedLoop(ms: number): Promise<number>;
   /** All sockets ask for events: of the hub those of entities; a bare server sends what it has to all. */
   subscribe(join: boolean): Promise<void>;
-  /** One socket causes events, a few at once, each again when all sockets have got it. Answers deliveries per second. */
+  /** One socket causes events, some at once, each again when all sockets have got it. Answers deliveries per second. */
   fanOut(join: boolean, ms: number): Promise<number>;
   /** All nodes together send so many a second, whether acknowledged or not, and the views are asked when they have them. */
   openLoop(options: OpenLoop): Promise<OpenLoopResult>;
@@ -72,7 +72,8 @@ const load: Load = {
       socket.on('federation:event', () => delivered());
       if (join) await ask(socket, 'federation:subscribe', { patterns: ['entity.updated'] });
     }
-    if (join) await ask(nodes[0]!.socket, 'entity:register', entity(0));
+    if (!join) return;
+    for (let at = 0; at < eventsAtOnce; at++) await ask(nodes[0]!.socket, 'entity:register', entity(at));
   },
   async fanOut(join, ms) {
     const { socket } = nodes[0]!;
@@ -101,13 +102,18 @@ const load: Load = {
   },
 };
 
-const eventsAtOnce = 8;
+const eventsAtOnce = 32;
 let received = 0;
 let changes = 0;
 let delivered = () => {};
 
+/** Those that are under way at once are of different ones, which nothing makes wait for each other. */
 function entity(change: number) {
-  return { entity_id: 'bench', kind: 'service', description: `change ${change} of a service that many watch` };
+  return {
+    entity_id: `bench-${change % eventsAtOnce}`,
+    kind: 'service',
+    description: `change ${change} of a service that many watch`,
+  };
 }
 
 answerParent(load);

@@ -35,7 +35,7 @@ interface Watched {
   readonly waiting: { resolve(result: unknown): void; reject(error: Error): void }[];
 }
 
-/** Tasks that are watched for their end at once; the end of more is asked for when somebody waits. */
+/** Tasks that are watched for their end at once. Of more, the oldest are asked about when somebody waits for them. */
 const mostWatched = 100_000;
 /** Ends of tasks whose hand-in was not answered yet. */
 const mostEarly = 1_000;
@@ -107,8 +107,15 @@ export class HandIns {
     const watched: Watched = { taskId, finished: undefined, missing: 0, waiting: [] };
     const early = this.#early.get(taskId);
     if (early) this.#finish(watched, early);
-    else if (this.#watched.size < mostWatched) this.#watched.set(taskId, watched);
+    else if (this.#hasRoom()) this.#watched.set(taskId, watched);
     return watched;
+  }
+
+  /** Makes room by forgetting the oldest, if nobody waits for it. */
+  #hasRoom(): boolean {
+    if (this.#watched.size < mostWatched) return true;
+    const [oldest] = this.#watched.values();
+    return oldest?.waiting.length === 0 && this.#watched.delete(oldest.taskId);
   }
 
   /** `untold`: the hub tells a web address of the end, not this node. */

@@ -1,5 +1,5 @@
 /** How a command is known: an id from who asks, what they ask and the key they gave it. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { v5 } from 'uuid';
 import type { EventLog } from '../events/log.ts';
 import type { About } from './execute.ts';
@@ -14,9 +14,7 @@ export function commandId(actor: string, route: string, key: string): string {
 
 /** SHA-256 of what was asked, base64url: tells the same request from another one under the same key. */
 export function bodyHash(body: unknown): string {
-  return createHash('sha256')
-    .update(JSON.stringify(body) ?? '')
-    .digest('base64url');
+  return hash('sha256', JSON.stringify(body) ?? '', 'base64url');
 }
 
 /** Whether a command was done before: its reply is kept, and what goes with it in other streams must not be done again. */

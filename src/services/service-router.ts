@@ -2,7 +2,7 @@
 import type { Refusal } from '../errors.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { service } from './service.ts';
-import type { Answer } from './service-router/call.ts';
+import type { Routed } from './service-router/call.ts';
 import { type Asked, Router } from './service-router/router.ts';
 import { SocketCalls } from './service-router/socket-calls.ts';
 import { Offer, Targets } from './service-router/targets.ts';
@@ -19,7 +19,7 @@ export interface ServiceRouter {
    * Brings a call to its target. Refuses `invalid_input`, `loop_detected`, `no_target`, and with what was `tried` and the
    * `alternatives` `target_unreachable`, `target_timeout`, `circuit_open`, `egress_refused`, `overloaded`. Throws `CallerGone`.
    */
-  route(asked: Asked): Promise<Answer | Refusal>;
+  route(asked: Asked): Promise<Routed | Refusal>;
 }
 
 export const serviceRouter = service({

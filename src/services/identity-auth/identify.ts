@@ -4,7 +4,7 @@ import { keyThumbprint } from '../../ed25519.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { sessionOver } from '../../live-session.ts';
-import { parseOperatorToken, sameHash } from '../../operator-token.ts';
+import { type OperatorTokenName, parseOperatorToken, sameHash } from '../../operator-token.ts';
 import { createCatchUp } from './catch-up.ts';
 import { createNonceMemory } from './nonce-memory.ts';
 import type { SessionClaims, SessionTokens } from './session-token.ts';
@@ -24,9 +24,9 @@ export function createIdentityGuard(hub: Hub, tokens: SessionTokens, onUse: OnUs
     const token = bearer(authorization);
     if (token === undefined) return refuse('unauthenticated', 'the Authorization header takes: Bearer <token>');
     if (token.startsWith('fht_')) {
-      const { prefix } = parseOperatorToken(token) ?? {};
-      if (prefix && !hub.live.operatorTokens.get(prefix)) await catchUp(); // it may have been made at another replica just now
-      return operator(hub, token, (used) => onUse(used, address));
+      const name = parseOperatorToken(token);
+      if (name && !hub.live.operatorTokens.get(name.prefix)) await catchUp(); // it may have been made at another replica just now
+      return operator(hub, name, (used) => onUse(used, address));
     }
     const claims = await tokens.verify(token);
     if (isRefusal(claims)) return claims;
@@ -41,8 +41,11 @@ export function bearer(authorization: string | undefined): string | undefined {
   return /^Bearer ([\x21-\x7e]+)$/i.exec(authorization ?? '')?.[1];
 }
 
-function operator({ live, kernel }: Hub, token: string, onUse: (prefix: string) => void): Identity | Refusal {
-  const shown = parseOperatorToken(token);
+function operator(
+  { live, kernel }: Hub,
+  shown: OperatorTokenName | undefined,
+  onUse: (prefix: string) => void,
+): Identity | Refusal {
   const known = shown && live.operatorTokens.get(shown.prefix);
   if (!known || !sameHash(shown.hash, known.hash) || known.revoked_at !== null)
     return refuse('unauthenticated', 'there is no such operator token');

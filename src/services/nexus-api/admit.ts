@@ -93,7 +93,6 @@ async function meter(doors: Doors, request: FastifyRequest, reply: FastifyReply)
 
 /** Sensitive reads are in the log before they are answered; a door that cannot tell of them stays shut. */
 export async function tellSensitive({ doors }: Hub, request: FastifyRequest): Promise<Refusal | undefined> {
-  if (!request.routeOptions.config.sensitive) return undefined;
   const audit = doors.audit.get();
   if (isRefusal(audit)) return audit;
   await audit.sensitive(askedBy(request));

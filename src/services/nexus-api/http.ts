@@ -80,17 +80,26 @@ export async function createHttp(
     const refused = await admit(hub, request, reply);
     if (refused) return sendProblem(reply, request, refused);
   });
-  app.addHook('preParsing', async (request, reply, payload) => {
+  app.addHook('preParsing', (request, reply, payload, done) => {
     const { identity, headers } = request;
     const counted = countBody(request, reply, payload);
-    if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return counted;
-    return checkedBody(counted, headers['content-digest'], (refused) => new InvalidInput(refused, 'body'));
+    if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return done(null, counted);
+    done(
+      null,
+      checkedBody(counted, headers['content-digest'], (refused) => new InvalidInput(refused, 'body')),
+    );
   });
-  app.addHook('preHandler', async (request, reply) => {
-    const refused = await tellSensitive(hub, request);
-    if (refused) return sendProblem(reply, request, refused);
+  app.addHook('onRoute', (route) => {
+    if (!route.config?.sensitive) return;
+    route.preHandler = async (request, reply) => {
+      const refused = await tellSensitive(hub, request);
+      if (refused) return sendProblem(reply, request, refused);
+    };
   });
-  app.addHook('onResponse', async (request, reply) => settle(hub, request, reply));
+  app.addHook('onResponse', (request, reply, done) => {
+    settle(hub, request, reply);
+    done();
+  });
   app.addSchema(Problem);
   await app.register(swagger, {
     openapi: { ...documentation, ...(hub.config.publicUrl && { servers: [{ url: hub.config.publicUrl }] }) },
@@ -201,9 +210,12 @@ function validator(
   httpPart: string | undefined,
 ): (value: unknown) => { value: unknown } | { error: Error } {
   const check = checker(schema);
+  const { properties = {} } = schema as { properties?: Record<string, { type?: unknown }> }; // JSON Schema's own words
+  const convertible = Object.keys(properties).filter((name) => properties[name]?.type !== 'string');
+  const holdsText = (value: unknown) =>
+    httpPart !== 'body' && convertible.some((name) => (value as Record<string, unknown>)[name] !== undefined); // parts but the body are records
   return (value) => {
-    const text = httpPart !== 'body';
-    const checked = check(text ? Convert(schema, value) : value);
+    const checked = check(holdsText(value) ? Convert(schema, value) : value);
     return isRefusal(checked)
       ? { error: new InvalidInput(checked, httpPart ?? 'body') }
       : { value: checked as Static<TSchema> };

@@ -2,7 +2,7 @@
 import { EventEmitter } from 'node:events';
 import { Readable } from 'node:stream';
 import type { Code } from '../../errors.ts';
-import type { Headers } from './headers.ts';
+import type { Headers, Incoming } from './headers.ts';
 
 export interface Call {
   readonly method: string;
@@ -28,9 +28,15 @@ export class Presence extends EventEmitter {
 
 export interface Answer {
   readonly status: number;
-  readonly headers: Headers;
+  /** As the target sent them. */
+  readonly headers: Incoming;
   /** Must be read or destroyed. */
   readonly body: Readable;
+}
+
+/** An answer as the caller gets it. */
+export interface Routed extends Answer {
+  readonly headers: Headers;
 }
 
 export type FailureCode = Extract<

@@ -2,7 +2,6 @@
 import { type Egress, EgressRefused, failureOf } from '../../egress.ts';
 import { Fault } from '../../errors.ts';
 import { type Answer, type Call, CallerGone, CallFailed } from './call.ts';
-import type { Headers } from './headers.ts';
 
 /** Calls what lies under `base`. Throws `CallFailed`, `CallerGone`, and what refuses the body. */
 export async function dial(egress: Egress, base: string, call: Call): Promise<Answer> {
@@ -15,7 +14,7 @@ export async function dial(egress: Egress, base: string, call: Call): Promise<An
   try {
     if (caller.gone) throw new CallerGone('the caller left');
     const answer = await egress.request(`${base}${path}`, { method, headers, body, signal: caller, timeoutMs });
-    return { status: answer.status, headers: definedOf(answer.headers), body: answer.body };
+    return answer;
   } catch (error) {
     body?.destroy();
     if (caller.gone) throw new CallerGone('the caller left', { cause: error });
@@ -37,10 +36,4 @@ function failed(error: unknown, begun: boolean): Error {
     default:
       return new CallFailed('target_unreachable', 'the connection to it broke off', { cause: error });
   }
-}
-
-function definedOf(headers: Readonly<Record<string, string | string[] | undefined>>): Headers {
-  return Object.fromEntries(
-    Object.entries(headers).filter((entry): entry is [string, string | string[]] => !!entry[1]),
-  );
 }

@@ -2,7 +2,8 @@
 import { type Refusal, refuse } from '../../errors.ts';
 
 export type Headers = Record<string, string | string[]>;
-type Incoming = Readonly<Record<string, string | readonly string[] | undefined>>;
+/** As they came: names in small letters. */
+export type Incoming = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /** They belong to one connection (RFC 9110, 7.6.1). */
 const hopByHop = new Set([

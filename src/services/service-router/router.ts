@@ -1,7 +1,15 @@
 /** Brings a call to a target that can answer it: which one, by which way, and to whom next when that one cannot. */
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
-import { type Answer, type Call, CallFailed, type FailureCode, type LentBody, type Presence } from './call.ts';
+import {
+  type Answer,
+  type Call,
+  CallFailed,
+  type FailureCode,
+  type LentBody,
+  type Presence,
+  type Routed,
+} from './call.ts';
 import { Circuits, isFailing } from './circuits.ts';
 import { dial } from './direct.ts';
 import { answerHeaders, forwardHeaders } from './headers.ts';
@@ -63,7 +71,7 @@ export class Router {
    * Makes the call. Refuses `invalid_input` (the path), `loop_detected`, `no_target`, and what the last target met, with
    * `tried` and `alternatives`. Throws `CallerGone`.
    */
-  async route(asked: Asked): Promise<Answer | Refusal> {
+  async route(asked: Asked): Promise<Routed | Refusal> {
     const stray = strayPath(asked.path);
     if (stray) return stray;
     const headers = forwardHeaders(asked.headers, { federationId: this.#hub.federationId, caller: asked.actor });
@@ -149,7 +157,7 @@ export class Router {
     };
   }
 
-  #answered({ nodeId }: Target, { status, headers, body }: Answer): Answer {
+  #answered({ nodeId }: Target, { status, headers, body }: Answer): Routed {
     return { status, headers: answerHeaders(headers, this.#hub.federationId, nodeId), body };
   }
 
