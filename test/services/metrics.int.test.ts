@@ -11,6 +11,7 @@ import { RawSocket } from '../security/raw-socket.ts';
 import { post } from '../security/visitor.ts';
 import { type Family, readExposition } from '../setup/exposition.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
+import { startReceiver } from '../setup/receiver.ts';
 
 async function scrape(hub: TestHub): Promise<Map<string, Family>> {
   const response = await fetch(`${hub.url}/metrics`);
@@ -34,7 +35,7 @@ describe.each(['sqlite', 'postgres'] as const)('a hub on %s', (database) => {
   const nodes: FederationNode[] = [];
 
   beforeAll(async () => {
-    hub = await startTestHub({ database });
+    hub = await startTestHub({ database, env: { FEDERATION_EGRESS_ALLOW: '127.0.0.0/8' } });
     folder = await mkdtemp(join(tmpdir(), 'fedhub-metrics-'));
   });
   afterAll(async () => {
@@ -126,6 +127,34 @@ describe.each(['sqlite', 'postgres'] as const)('a hub on %s', (database) => {
       expect(reading(done, 'federation_task_run_seconds_sum', { outcome })).toBeLessThan(5);
     }
     worker.close();
+  });
+
+  it('counts calls of webhooks by what they are for and what became of them', async () => {
+    const receiver = await startReceiver();
+    try {
+      receiver.answer = ({ path }) => (path.endsWith('?gone') ? 410 : 204);
+      const subscribe = async (url: string) => {
+        const body = { label: 'x', patterns: ['task.cancelled'], delivery: { kind: 'webhook', url } };
+        expect((await post(hub, '/subscriptions', body, hub.adminToken)).status).toBe(200);
+      };
+      await subscribe(receiver.url);
+      await subscribe(`${receiver.url}?gone`);
+      const callback = { kind: 'webhook', url: `${receiver.url}?callback` };
+      const { body: task } = await post(hub, '/tasks', { type: 'nobody-does-this', callback }, hub.adminToken);
+      await post(hub, `/tasks/${task.task_id}/cancel`, {}, hub.adminToken);
+      const name = 'federation_webhook_deliveries_total';
+      for (const [kind, outcome] of [
+        ['subscription', 'delivered'],
+        ['subscription', 'failed'],
+        ['callback', 'delivered'],
+      ] as const) {
+        await expect.poll(async () => reading(await scrape(hub), name, { kind, outcome }), { timeout: 10_000 }).toBe(1);
+      }
+      const told = await scrape(hub);
+      expect(reading(told, 'federation_webhook_duration_seconds_count', { kind: 'subscription' })).toBe(2);
+    } finally {
+      await receiver.close();
+    }
   });
 
   it('does not grow with what strangers make up', async () => {

@@ -16,9 +16,26 @@ export type Outcome =
   | { readonly kind: 'gone' }
   | { readonly kind: 'failed'; readonly reason: string; readonly retryAfterMs: number | undefined };
 
+type Needed = Pick<Hub, 'egress' | 'kernel' | 'keyring' | 'metrics' | 'version'>;
+
 /** Never throws. */
 export async function callWebhook(
-  hub: Pick<Hub, 'egress' | 'kernel' | 'keyring' | 'version'>,
+  hub: Needed,
+  row: SubscriptionRow,
+  views: readonly View[],
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const began = hub.kernel.monotonicMs();
+  const outcome = await post(hub, row, views, signal);
+  const told = outcome.kind === 'taken' ? 'delivered' : 'failed';
+  if (told === 'delivered' || !signal.aborted) {
+    hub.metrics.webhook('subscription', told, hub.kernel.monotonicMs() - began);
+  }
+  return outcome;
+}
+
+async function post(
+  hub: Needed,
   { subscription_id, owner, delivery }: SubscriptionRow,
   views: readonly View[],
   signal: AbortSignal,
@@ -46,12 +63,7 @@ export async function callWebhook(
   }
 }
 
-async function signed(
-  hub: Pick<Hub, 'kernel' | 'keyring' | 'version'>,
-  owner: string,
-  id: string,
-  body: string,
-): Promise<Record<string, string>> {
+async function signed(hub: Needed, owner: string, id: string, body: string): Promise<Record<string, string>> {
   const { Webhook } = await import('standardwebhooks');
   const time = new Date(hub.kernel.now());
   return {

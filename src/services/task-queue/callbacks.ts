@@ -108,11 +108,13 @@ export class Callbacks {
     url: string,
     end: End,
   ): Promise<{ status: number } | { error: string; final?: boolean }> {
-    const { kernel, egress } = this.#hub;
+    const { kernel, egress, metrics } = this.#hub;
     const { Webhook } = await import('standardwebhooks');
     const body = JSON.stringify(this.#bodyOf(end, payload.sealed !== undefined));
     const now = new Date(kernel.now());
     const signature = new Webhook(await webhookSecret(this.#hub, submitter)).sign(end.id, now, body);
+    const began = kernel.monotonicMs();
+    let outcome: 'delivered' | 'failed' = 'failed';
     try {
       const answer = await egress.request(url, {
         method: 'POST',
@@ -128,12 +130,17 @@ export class Callbacks {
       });
       answer.body.on('error', () => {}).destroy();
       const { status } = answer;
-      if (status >= 200 && status < 300) return { status };
+      if (status >= 200 && status < 300) {
+        outcome = 'delivered';
+        return { status };
+      }
       return { error: `it answered ${status}`, final: status === 410 };
     } catch (error) {
       if (error instanceof Fault) return { error: error.code satisfies Code };
       const failure = failureOf(error);
       return { error: failure, final: failure === 'refused' };
+    } finally {
+      metrics.webhook('callback', outcome, kernel.monotonicMs() - began);
     }
   }
 
