@@ -94,6 +94,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#feed = new Feed((packet) => this.#deliver(packet), position);
     this.#serving = new Serving(this.#clock, (error) => this.#trouble(error));
     this.#subscriber = new Subscriber({
+      clock: this.#clock,
       subscribe: async (packet) => this.#open().ask('federation:subscribe', packet, 30_000),
       unsubscribe: async (subscription) => this.#open().ask('federation:unsubscribe', { subscription }),
       connected: () => this.#session !== undefined,
@@ -184,7 +185,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   /**
    * Calls a listener with each event of the patterns (`node.*`, `task.>`), in order, once each, over all sessions until it is ended.
-   * Resolves when the hub has it, which waits for a session. Throws `HubRefusal`.
+   * Resolves when the hub has it, which waits for a session and a hub with time for it. Throws `HubRefusal`.
    */
   subscribe(
     patterns: readonly string[],

@@ -1,5 +1,5 @@
 /** When a node that lost its hub tries again, and which refusals make that useless. */
-import { HubRefusal } from './connection.ts';
+import { HubRefusal, HubUnreachable } from './connection.ts';
 
 const backoffFirstMs = 500;
 export const backoffMaxMs = 30_000;
@@ -26,6 +26,11 @@ export function isWaiting(error: unknown): error is HubRefusal {
   return error instanceof HubRefusal && error.code === 'approval_required' && error.extra.waiting === true;
 }
 
+/** Whether the same may be taken a moment later: the hub did not answer, or its refusal says nothing about what was asked. */
+export function isPassing(error: unknown): boolean {
+  return error instanceof HubUnreachable || (error instanceof HubRefusal && passingCodes.has(error.code));
+}
+
 const finalCodes: ReadonlySet<string> = new Set([
   'invalid_input',
   'payload_too_large',
@@ -43,4 +48,18 @@ const finalCodes: ReadonlySet<string> = new Set([
   'key_revoked',
   'session_superseded',
   'signature_invalid',
+]);
+
+const passingCodes: ReadonlySet<string> = new Set([
+  'rate_limited',
+  'overloaded',
+  'not_ready',
+  'unauthenticated', // between two sessions
+  'log_unavailable',
+  'log_full',
+  'views_unavailable',
+  'guard_unavailable',
+  'jobs_unavailable',
+  'internal_error',
+  'conflict',
 ]);

@@ -2,6 +2,7 @@
 import type { Ack, ClientPacket, ClientPacketName } from '../protocol.ts';
 import type { NodeClock } from './clock.ts';
 import { HubRefusal, HubUnreachable } from './connection.ts';
+import { isPassing } from './retry.ts';
 
 /** What the parts of a node that do and hand in work need of it. */
 export interface Line {
@@ -23,21 +24,6 @@ const mostUnderWay = 128;
 const mostWaiting = 10_000;
 const backoffFirstMs = 100;
 const backoffMaxMs = 5_000;
-
-/** Refusals that say nothing about what was asked: the same may be taken a moment later. */
-const transient: ReadonlySet<string> = new Set([
-  'rate_limited',
-  'overloaded',
-  'not_ready',
-  'unauthenticated', // between two sessions
-  'log_unavailable',
-  'log_full',
-  'views_unavailable',
-  'guard_unavailable',
-  'jobs_unavailable',
-  'internal_error',
-  'conflict',
-]);
 
 export class Sender {
   readonly #line: Line;
@@ -104,7 +90,7 @@ export class Sender {
 
   #isTransient(error: unknown): boolean {
     if (this.#closed) return false;
-    return error instanceof HubUnreachable || (error instanceof HubRefusal && transient.has(error.code));
+    return isPassing(error);
   }
 
   /** All wait, not only the one that was told: the allowance is the node's. */

@@ -1,6 +1,8 @@
 /** Events by pattern: asked for in every session anew, from where the listener had come to, so that none is missed and none comes twice. */
 import type { ClientPacket, HubPacket } from '../protocol.ts';
+import type { NodeClock } from './clock.ts';
 import { HubRefusal } from './connection.ts';
+import { isPassing, retryInMs } from './retry.ts';
 
 /** A CloudEvent. What this node may not see is left out of its data. */
 export type FederationEvent = HubPacket<'federation:event'>['event'];
@@ -19,6 +21,7 @@ export interface EventSubscription {
 }
 
 export interface SubscriberParts {
+  readonly clock: NodeClock;
   /** Rejects with `HubRefusal` or `HubUnreachable`. */
   subscribe(packet: ClientPacket<'federation:subscribe'>): Promise<{ subscription: string; position: number }>;
   unsubscribe(subscription: string): Promise<unknown>;
@@ -39,6 +42,10 @@ interface Entry {
   id: string | undefined;
   position: number | undefined;
   gone: boolean;
+  /** Grows with each time that the hub is asked for it: what became of the time before does not matter. */
+  turn: number;
+  /** Calls off asking again. */
+  cancel: () => void;
   settle: { done(): void; failed(error: Error): void } | undefined;
 }
 
@@ -55,7 +62,7 @@ export class Subscriber {
     this.#parts = parts;
   }
 
-  /** Resolves when the hub has it. Waits for a session; rejects with `HubRefusal`, and a `TypeError` for what is subscribed to already. */
+  /** Resolves when the hub has it. Waits for a session, and for a hub that has no time now; rejects with `HubRefusal`, and a `TypeError` for what is subscribed to already. */
   async subscribe(
     patterns: readonly string[],
     listener: (event: FederationEvent) => void,
@@ -64,7 +71,17 @@ export class Subscriber {
     const wish = { patterns: [...patterns], ...(filter && { filter }) };
     const key = JSON.stringify([[...patterns].sort(), Object.entries(filter ?? {}).sort()]);
     if (this.#entries.has(key)) throw new TypeError('this is subscribed to already');
-    const entry: Entry = { key, wish, listener, id: undefined, position: after, gone: false, settle: undefined };
+    const entry: Entry = {
+      key,
+      wish,
+      listener,
+      id: undefined,
+      position: after,
+      gone: false,
+      turn: 0,
+      cancel: () => {},
+      settle: undefined,
+    };
     this.#entries.set(key, entry);
     await new Promise<void>((done, failed) => {
       entry.settle = { done, failed };
@@ -101,12 +118,17 @@ export class Subscriber {
 
   /** No session comes any more. */
   close(error: Error): void {
-    for (const { settle } of this.#entries.values()) settle?.failed(error);
+    for (const { settle, cancel } of this.#entries.values()) {
+      cancel();
+      settle?.failed(error);
+    }
     this.#entries.clear();
   }
 
-  async #ask(entry: Entry): Promise<void> {
+  async #ask(entry: Entry, failures = 0): Promise<void> {
     const { position: after, wish } = entry;
+    entry.cancel();
+    const turn = ++entry.turn;
     this.#asking++;
     try {
       const { subscription, position } = await this.#parts.subscribe({
@@ -118,7 +140,7 @@ export class Subscriber {
       entry.settle?.done();
       entry.settle = undefined;
     } catch (error) {
-      this.#failed(entry, error instanceof Error ? error : new Error(String(error)));
+      if (turn === entry.turn && !entry.gone) this.#failed(entry, error, failures);
     } finally {
       this.#asking--;
       const early = this.#early;
@@ -127,12 +149,20 @@ export class Subscriber {
     }
   }
 
-  /** A hub that refuses will refuse again; one that does not answer is asked again in the next session. */
-  #failed(entry: Entry, error: Error): void {
-    if (!(error instanceof HubRefusal)) return;
+  /** A hub that refuses will refuse again; one that has no time for it now, or does not answer, is asked again. */
+  #failed(entry: Entry, error: unknown, failures: number): void {
+    if (isPassing(error)) {
+      const { clock, connected } = this.#parts;
+      const asked = error instanceof HubRefusal ? error.retryAfterMs : undefined;
+      entry.cancel = clock.after(retryInMs(failures, asked, clock.random()), () => {
+        if (connected()) void this.#ask(entry, failures + 1); // else the next session asks
+      });
+      return;
+    }
+    const refusal = error instanceof Error ? error : new Error(String(error));
     this.#entries.delete(entry.key);
-    if (entry.settle) entry.settle.failed(error);
-    else this.#parts.trouble(error);
+    if (entry.settle) entry.settle.failed(refusal);
+    else this.#parts.trouble(refusal);
     entry.settle = undefined;
   }
 
@@ -145,6 +175,7 @@ export class Subscriber {
   async #end(entry: Entry): Promise<void> {
     if (entry.gone) return;
     entry.gone = true;
+    entry.cancel();
     this.#entries.delete(entry.key);
     if (entry.id !== undefined && this.#parts.connected()) await this.#parts.unsubscribe(entry.id);
   }

@@ -278,6 +278,35 @@ describe('a node whose connection is lost', () => {
   });
 });
 
+describe('what a node subscribed to', () => {
+  test('is asked for again when the hub has no time for it as the node comes back', async () => {
+    const peer = await aPeer();
+    const node = await aNode(peer.url);
+    const errors: Error[] = [];
+    node.on('error', (error) => errors.push(error));
+    const asked = () =>
+      peer.got.filter(({ name }) => name === 'federation:subscribe').map(({ packet }) => packet.after);
+    const odds: (ReturnType<typeof refusal> | 'silent')[] = [];
+    peer.odd = (name) =>
+      name === 'federation:subscribe' ? (odds.shift() ?? { subscription: 's', position: 10 }) : undefined;
+    await node.connect();
+    const heard: number[] = [];
+    odds.push(refusal('rate_limited', { retry_after_ms: 100 }));
+    await node.subscribe(['node.*'], (event) => heard.push(event.position));
+    peer.push('federation:event', { subscription: 's', event: eventAt(11) });
+    await vi.waitFor(() => expect(heard).toEqual([11]));
+    odds.push(refusal('log_unavailable'), refusal('overloaded'));
+    peer.cut();
+    await vi.waitFor(() => expect(asked()).toEqual([undefined, undefined, 11, 11, 11]), { timeout: 5_000 });
+    peer.push('federation:event', { subscription: 's', event: eventAt(12) });
+    await vi.waitFor(() => expect(heard).toEqual([11, 12]));
+    expect(errors).toEqual([]);
+    odds.push(refusal('invalid_input'));
+    peer.cut();
+    await vi.waitFor(() => expect(errors).toMatchObject([{ code: 'invalid_input' }]));
+  });
+});
+
 describe('a node that is not wanted', () => {
   test.each(['banned', 'removed', 'superseded'])('stops for good when it is %s', async (reason) => {
     const peer = await aPeer();
@@ -351,4 +380,18 @@ describe('a hub that is not there', () => {
 
 function beats(peer: Peer) {
   return peer.got.filter(({ name }) => name === 'federation:heartbeat');
+}
+
+function eventAt(position: number): HubPacket<'federation:event'>['event'] {
+  return {
+    specversion: '1.0',
+    id: `e${position}`,
+    source: '/federations/fed-1',
+    type: 'node.left',
+    time: '2026-01-01T00:00:00.000Z',
+    datacontenttype: 'application/json',
+    sequence: String(position).padStart(16, '0'),
+    position,
+    data: {},
+  };
 }
