@@ -216,6 +216,17 @@ describe('who loses its rights', () => {
   });
 });
 
+test('who takes the name of a node that was removed does not get the secret that signed for it', async () => {
+  const secretOf = async (who: Visitor) =>
+    (await call(hub, 'GET', '/subscriptions/secret', { token: who.token })).body.secret;
+  const former = await joinByHttp(hub, 'heir');
+  const secret = await secretOf(former);
+  expect(secret).toMatch(/^whsec_[A-Za-z0-9+/]{43}=$/);
+  expect(await secretOf(former)).toBe(secret);
+  await admin('DELETE', '/nodes/heir');
+  expect(await secretOf(await joinByHttp(hub, 'heir'))).not.toBe(secret);
+});
+
 test('a reader that takes nothing is cut at a bound, and others hear on', async () => {
   const { hostname, port } = new URL(hub.url);
   const deaf = connect({ host: hostname, port: Number(port) });

@@ -16,7 +16,7 @@ export type Outcome =
   | { readonly kind: 'gone' }
   | { readonly kind: 'failed'; readonly reason: string; readonly retryAfterMs: number | undefined };
 
-type Needed = Pick<Hub, 'egress' | 'kernel' | 'keyring' | 'metrics' | 'version'>;
+type Needed = Pick<Hub, 'egress' | 'kernel' | 'keyring' | 'live' | 'metrics' | 'version'>;
 
 /** Never throws. */
 export async function callWebhook(
