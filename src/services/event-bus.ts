@@ -28,7 +28,7 @@ export interface EventBus {
   /** What an identity that came through the door, with a session or without, is worth at any later moment. */
   standing(identity: Identity, session: TokenProof | undefined): Standing;
   readonly subscriptions: Subscriptions;
-  /** What lies after the position of a subscription that is read. Refuses `conflict`, `overloaded`. */
+  /** What lies after the position of a subscription that is read. Refuses `conflict`, `limit_reached`, `overloaded`. */
   read(row: SubscriptionRow, wish: CursorWish): Promise<CursorAnswer | Refusal>;
   /** The types that patterns name and that are told to anyone. */
   typesOf(patterns: readonly string[]): ReadonlySet<EventType>;

@@ -227,6 +227,22 @@ test('who takes the name of a node that was removed does not get the secret that
   expect(await secretOf(await joinByHttp(hub, 'heir'))).not.toBe(secret);
 });
 
+test('one who waits for events again and again does not keep others from waiting', async () => {
+  const waiter = async (nodeId: string) => {
+    const { token } = await joinByHttp(hub, nodeId);
+    const body = { label: 'x', patterns: ['governance.*'], delivery: { kind: 'cursor' } };
+    const { subscription_id: id } = (await call(hub, 'POST', '/subscriptions', { token, body })).body;
+    return (ms: number) => call(hub, 'GET', `/subscriptions/${id}/events?wait_ms=${ms}`, { token });
+  };
+  const [greedy, modest] = [await waiter('greedy'), await waiter('modest')];
+  const waiting = Array.from({ length: 80 }, () => greedy(3_000));
+  const refused = await Promise.race(waiting.map(async (one) => ((await one).status === 200 ? never : one)));
+  expect(refused).toMatchObject({ status: 409, body: { code: 'limit_reached' } });
+  expect(await modest(300)).toMatchObject({ status: 200, body: { events: [] } });
+  const statuses = (await Promise.all(waiting)).map(({ status }) => status);
+  expect(statuses.filter((status) => status === 200)).toHaveLength(64);
+});
+
 test('a reader that takes nothing is cut at a bound, and others hear on', async () => {
   const { hostname, port } = new URL(hub.url);
   const deaf = connect({ host: hostname, port: Number(port) });
@@ -256,6 +272,8 @@ test('a hub that goes ends its streams, and says when to come back', async () =>
   expect(await going.stop()).toBe(0);
   expect(reader.ended).toBe(true);
 });
+
+const never = new Promise<never>(() => {});
 
 async function paused(id: string) {
   type Shown = { subscription: { status: string; reason: string } };

@@ -9,8 +9,9 @@ import { readHistory } from './history.ts';
 import { typesOf } from './patterns.ts';
 import type { Standing } from './standing.ts';
 
-/** Who waits at this replica. */
+/** Who waits at this replica, and of one owner: one for each subscription that it may have, and some that are about to end. */
 const mostWaiting = 1_000;
+const mostOfOwner = 64;
 const mostBytes = 1024 * 1024;
 /** How long one question may look through the log. */
 const mostLookMs = 2_000;
@@ -34,7 +35,8 @@ export class Cursors {
   readonly #hub: Pick<Hub, 'log' | 'kernel'>;
   readonly #facts: Facts;
   readonly #fanout: Fanout;
-  readonly #waiting = new Set<() => void>();
+  /** Whose subscription is waited for, by what ends the wait. */
+  readonly #waiting = new Map<() => void, string>();
   #closed = false;
 
   constructor(hub: Pick<Hub, 'log' | 'kernel'>, facts: Facts, fanout: Fanout) {
@@ -43,7 +45,7 @@ export class Cursors {
     this.#fanout = fanout;
   }
 
-  /** What lies after the position of a subscription. Refuses `conflict` for one that is paused or not read, `overloaded`. */
+  /** What lies after the position of a subscription. Refuses `conflict` for one that is paused or not read, `limit_reached`, `overloaded`. */
   async read(row: SubscriptionRow, wish: CursorWish): Promise<CursorAnswer | Refusal> {
     const { delivery, status, owner: actor, filter, patterns } = row;
     if (delivery.kind !== 'cursor') return refuse('conflict', 'events of this subscription are sent to its address');
@@ -72,9 +74,9 @@ export class Cursors {
         if (over) return { events: views.map(({ event }) => event), position: through };
         from = through;
         if (news) continue;
-        if (this.#waiting.size >= mostWaiting)
-          return refuse('overloaded', `${mostWaiting} wait for events here already`);
-        await this.#wait(left, wish.signal, (rouse) => {
+        const full = this.#isFull(actor);
+        if (full) return full;
+        await this.#wait(actor, left, wish.signal, (rouse) => {
           wake = rouse;
         });
       }
@@ -86,10 +88,17 @@ export class Cursors {
   /** Answers all who wait. */
   close(): void {
     this.#closed = true;
-    for (const rouse of this.#waiting) rouse();
+    for (const rouse of this.#waiting.keys()) rouse();
   }
 
-  async #wait(ms: number, signal: AbortSignal, give: (rouse: () => void) => void): Promise<void> {
+  #isFull(owner: string): Refusal | undefined {
+    if (this.#waiting.size >= mostWaiting) return refuse('overloaded', `${mostWaiting} wait for events here already`);
+    let own = 0;
+    for (const waiting of this.#waiting.values()) if (waiting === owner) own++;
+    return own < mostOfOwner ? undefined : refuse('limit_reached', `${owner} waits ${mostOfOwner} times here already`);
+  }
+
+  async #wait(owner: string, ms: number, signal: AbortSignal, give: (rouse: () => void) => void): Promise<void> {
     await new Promise<void>((resolve) => {
       const rouse = () => {
         cancel();
@@ -99,7 +108,7 @@ export class Cursors {
       };
       const cancel = this.#hub.kernel.after(ms, rouse);
       signal.addEventListener('abort', rouse);
-      this.#waiting.add(rouse);
+      this.#waiting.set(rouse, owner);
       give(rouse);
     });
     give(() => {});

@@ -256,6 +256,7 @@ function cursorRoutes(api: FastifyInstance, bus: EventBus, identity: IdentityAut
           }),
           'not_found',
           'conflict',
+          'limit_reached',
           'overloaded',
         ),
       },
