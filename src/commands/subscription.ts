@@ -52,12 +52,15 @@ export interface NewSubscription {
   readonly filter: EventFilter | undefined;
   readonly delivery: Delivery;
   readonly after: number;
+  /** Why there is no room for it. Decided on here, because a command that was done before is answered as it was, room or not. */
+  readonly full: Refusal | undefined;
 }
 
-/** Refuses `conflict` for an id that is taken. */
+/** Refuses `conflict` for an id that is taken, and what `full` says. */
 export const create: Decide<SubscriptionState, NewSubscription, { subscriptionId: string }> = (state, command) => {
-  const { subscriptionId, owner, label, patterns, filter, delivery, after } = command;
+  const { subscriptionId, owner, label, patterns, filter, delivery, after, full } = command;
   if (state.there) return refuse('conflict', `there is a subscription ${subscriptionId} already`);
+  if (full) return full;
   const about = { subscription_id: subscriptionId, owner, label, patterns: [...patterns], delivery, after };
   return {
     events: [{ type: 'subscription.created', data: { ...about, ...(filter && { filter }) } }],

@@ -9,6 +9,7 @@ import {
   seek,
   subscription,
 } from '../../src/commands/subscription.ts';
+import { refuse } from '../../src/errors.ts';
 import type { DomainEvent } from '../../src/events/catalog.ts';
 import { given } from './given.ts';
 
@@ -29,13 +30,16 @@ const operator = { actor: 'operator:x', governs: true };
 
 describe('a subscription', () => {
   it('is made for its owner', () => {
-    const wish = { subscriptionId, owner: 'node:ada', filter: undefined, ...about };
+    const wish = { subscriptionId, owner: 'node:ada', filter: undefined, full: undefined, ...about };
     given(subscription).when(create, wish).gives(created);
     given(subscription).when(create, wish).answers({ subscriptionId });
     given(subscription)
       .when(create, { ...wish, filter: { node_id: 'a' } })
       .gives({ type: 'subscription.created', data: { ...created.data, filter: { node_id: 'a' } } } as DomainEvent);
     given(subscription, created).when(create, wish).refused('conflict');
+    given(subscription)
+      .when(create, { ...wish, full: refuse('limit_reached', 'there are too many') })
+      .refused('limit_reached');
   });
 
   it('is acknowledged by its owner alone, and only forward', () => {

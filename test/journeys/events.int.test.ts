@@ -291,8 +291,13 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
 
     it('is one of fifty of its owner', async () => {
       const { token } = await joinByHttp(second, `many-${setting.length}`);
-      for (let n = 0; n < 50; n++) await create({ kind: 'cursor' }, {}, token);
+      for (let n = 0; n < 49; n++) await create({ kind: 'cursor' }, {}, token);
       const body = { label: 'x', patterns: ['>'], delivery: { kind: 'cursor' } };
+      const headers = { 'idempotency-key': 'the-last-that-fits' };
+      const last = await call(second, 'POST', '/subscriptions', { token, body, headers });
+      expect(last.status).toBe(200);
+      // Whoever did not hear of it asks again, and is answered.
+      expect((await call(second, 'POST', '/subscriptions', { token, body, headers })).body).toEqual(last.body);
       expect((await call(second, 'POST', '/subscriptions', { token, body })).body.code).toBe('limit_reached');
       await call(first, 'DELETE', `/nodes/many-${setting.length}`, { token: first.adminToken });
       // Those of a removed node go with it.

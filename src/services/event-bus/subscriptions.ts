@@ -74,15 +74,14 @@ export function createSubscriptions(hub: Hub): Subscriptions {
       const head = await log.head();
       if (after !== 'now' && after > head) return beyondLog(after);
       const owner = actorOf(by);
-      const place = places.take(owner);
-      if (isRefusal(place)) return place;
+      const { full, leave } = places.take(owner);
       try {
         const subscriptionId = kernel.uuid();
         const from = after === 'now' ? head : after;
-        const wish = { subscriptionId, owner, label, patterns, filter, delivery, after: from };
+        const wish = { subscriptionId, owner, label, patterns, filter, delivery, after: from, full };
         return await settled(executor.execute(subscriptionStream(subscriptionId), subscription, create, wish, about));
       } finally {
-        place();
+        leave();
       }
     },
 
@@ -133,19 +132,26 @@ class Places {
     this.#live = live.subscriptions;
   }
 
-  /** What is returned gives the place back, when it is counted by itself. Refuses `limit_reached`. */
-  take(owner: string): (() => void) | Refusal {
+  /** `full`: why there is none left. `leave` gives the place back, when it is counted by itself. */
+  take(owner: string): { readonly full: Refusal | undefined; leave(): void } {
     let all = this.#live.size;
     let own = this.#making.get(owner) ?? 0;
     for (const making of this.#making.values()) all += making;
     for (const row of this.#live.values()) if (row.owner === owner) own++;
-    if (all >= mostSubscriptions) return refuse('limit_reached', `there are ${mostSubscriptions} subscriptions`);
-    if (own >= mostOfOwner) return refuse('limit_reached', `${owner} has ${mostOfOwner} subscriptions`);
     this.#making.set(owner, (this.#making.get(owner) ?? 0) + 1);
-    return () => {
-      const left = this.#making.get(owner)! - 1; // this one was counted
-      if (left > 0) this.#making.set(owner, left);
-      else this.#making.delete(owner);
+    return {
+      full: fullAt(all, own, owner),
+      leave: () => {
+        const left = this.#making.get(owner)! - 1; // this one was counted
+        if (left > 0) this.#making.set(owner, left);
+        else this.#making.delete(owner);
+      },
     };
   }
+}
+
+function fullAt(all: number, own: number, owner: string): Refusal | undefined {
+  if (all >= mostSubscriptions) return refuse('limit_reached', `there are ${mostSubscriptions} subscriptions`);
+  if (own >= mostOfOwner) return refuse('limit_reached', `${owner} has ${mostOfOwner} subscriptions`);
+  return undefined;
 }
