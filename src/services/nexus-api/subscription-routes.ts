@@ -201,39 +201,27 @@ function stateRoutes(api: FastifyInstance, { subscriptions }: EventBus): void {
       nothing(reply, request, await subscriptions.remove(request.params.id, request.identity, aboutOf(request))),
   );
 
-  api.post<{ Params: Static<typeof Params> }>(
-    '/subscriptions/:id/pause',
-    {
-      config: { access: 'act' },
-      schema: {
-        operationId: 'pauseSubscription',
-        summary: 'Delivers nothing until it is resumed: by the owner, or who governs',
-        tags,
-        params: Params,
-        headers: writeHeaders,
-        response: responses(200, Written, 'not_found', 'conflict'),
+  for (const [action, operationId, summary] of [
+    ['pause', 'pauseSubscription', 'Delivers nothing until it is resumed: by the owner, or who governs'],
+    ['resume', 'resumeSubscription', 'Delivers on from where it was: by the owner, or who governs'],
+  ] as const) {
+    api.post<{ Params: Static<typeof Params> }>(
+      `/subscriptions/:id/${action}`,
+      {
+        config: { access: 'act' },
+        schema: {
+          operationId,
+          summary,
+          tags,
+          params: Params,
+          headers: writeHeaders,
+          response: responses(200, Written, 'not_found', 'conflict'),
+        },
       },
-    },
-    async (request, reply) =>
-      nothing(reply, request, await subscriptions.pause(request.params.id, request.identity, aboutOf(request))),
-  );
-
-  api.post<{ Params: Static<typeof Params> }>(
-    '/subscriptions/:id/resume',
-    {
-      config: { access: 'act' },
-      schema: {
-        operationId: 'resumeSubscription',
-        summary: 'Delivers on from where it was: by the owner, or who governs',
-        tags,
-        params: Params,
-        headers: writeHeaders,
-        response: responses(200, Written, 'not_found', 'conflict'),
-      },
-    },
-    async (request, reply) =>
-      nothing(reply, request, await subscriptions.resume(request.params.id, request.identity, aboutOf(request))),
-  );
+      async (request, reply) =>
+        nothing(reply, request, await subscriptions[action](request.params.id, request.identity, aboutOf(request))),
+    );
+  }
 }
 
 function cursorRoutes(api: FastifyInstance, bus: EventBus, identity: IdentityAuth): void {
