@@ -1,5 +1,6 @@
 /** Whoever listens is judged at each delivery: what it may not see, or may see no more, does not reach it on any way. */
-import { connect } from 'node:net';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { EventReader, type Told } from '../setup/event-stream.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
@@ -241,6 +242,34 @@ test('one who waits for events again and again does not keep others from waiting
   expect(await modest(300)).toMatchObject({ status: 200, body: { events: [] } });
   const statuses = (await Promise.all(waiting)).map(({ status }) => status);
   expect(statuses.filter((status) => status === 200)).toHaveLength(64);
+});
+
+test('one whose many receivers are slow does not keep the events of others waiting', async () => {
+  const { token } = await joinByHttp(hub, 'sluggish');
+  const subscribe = async (by: string, url: string) => {
+    const body = { label: 'x', patterns: ['entity.registered'], delivery: { kind: 'webhook', url } };
+    expect((await call(hub, 'POST', '/subscriptions', { token: by, body })).status).toBe(200);
+  };
+  let asked = 0;
+  const slow = createServer((request) => {
+    asked++;
+    request.resume(); // and no answer
+  });
+  await new Promise<void>((listening) => slow.listen(0, '127.0.0.1', listening));
+  try {
+    const { port } = slow.address() as AddressInfo;
+    for (let n = 0; n < 45; n++) await subscribe(token, `http://127.0.0.1:${port}/`);
+    await happen();
+    await expect.poll(() => asked, { timeout: 10_000 }).toBeGreaterThanOrEqual(16);
+    await subscribe((await joinByHttp(hub, 'prompt')).token, `${receiver.url}?prompt`);
+    const { id } = await happen();
+    await expect.poll(() => subjects(receiver.taken('?prompt')), { timeout: 5_000 }).toContain(id);
+    expect(asked).toBeLessThan(20);
+  } finally {
+    await admin('DELETE', '/nodes/sluggish');
+    slow.closeAllConnections();
+    slow.close();
+  }
 });
 
 test('a reader that takes nothing is cut at a bound, and others hear on', async () => {

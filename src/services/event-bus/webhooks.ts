@@ -18,10 +18,16 @@ import type { Fanout } from './fanout.ts';
 import { type History, readHistory } from './history.ts';
 import { fits, typesOf } from './patterns.ts';
 import { standingOfOwner } from './standing.ts';
+import { oneMore, type Trouble } from './trouble.ts';
 import { callWebhook } from './webhook-call.ts';
 
 /** Subscriptions that are sent to at once by one replica. */
 const concurrency = 32;
+/** Of them, to those of one owner while half of the places are taken: receivers that are slow do not keep others waiting. */
+const mostOfOwner = 4;
+const crowdedMs = 250;
+/** The jobs were lost, and one that is under way was added anew. */
+const doubledMs = 1_000;
 const batch = { mostEvents: 100, mostBytes: 512 * 1024, mostMs: 1_000 };
 /** Batches of one subscription before others have their turn. */
 const batchesInTurn = 10;
@@ -33,17 +39,8 @@ const sweepEveryMs = 30_000;
 /** For so long a replica looks after what it worked on last. */
 const recentMs = 15_000;
 const reopenMs = 2_000;
-const retry = { firstMs: 1_000, mostMs: 5 * 60_000 };
-const giveUp = { failures: 100, ms: 24 * 3_600_000 };
 /** A guard is not running, or the log is away: nothing was sent, and nothing counted. */
 const waitMs = 5_000;
-
-/** What a job remembers of the failures in a row. */
-interface Trouble {
-  readonly failures: number;
-  /** When the first was, milliseconds since 1970. */
-  readonly since: number;
-}
 
 interface Watched {
   /** The newest event that may be for it, as far as this replica knows. */
@@ -67,7 +64,8 @@ export class Webhooks {
   readonly #watched = new Map<string, Watched>();
   /** Subscriptions that a job is to be added for. */
   readonly #owed = new Set<string>();
-  readonly #running = new Set<string>();
+  /** Owners of those that are being sent, by id. */
+  readonly #running = new Map<string, string>();
   readonly #stops: Cancel[];
   readonly #stopping = new AbortController();
   #jobs: { readonly queue: JobQueue; readonly worker: JobWorker<Partial<Trouble>>; readonly stop: Cancel } | undefined;
@@ -213,28 +211,36 @@ export class Webhooks {
   }
 
   async #work(job: Job<Partial<Trouble>>): Promise<void> {
-    const id = job.id ?? '';
-    let next: Next;
-    if (this.#running.has(id))
-      next = { again: retry.firstMs }; // the jobs were lost, and added anew
-    else {
-      this.#running.add(id);
-      try {
-        const { failures, since } = job.data;
-        const known = failures !== undefined && since !== undefined ? { failures, since } : undefined;
-        next = await this.#send(id, known);
-      } catch (error) {
-        this.#hub.kernel.log.warn({ err: error, subscription: id }, 'events could not be sent; it is tried again');
-        next = { again: waitMs };
-      } finally {
-        this.#running.delete(id);
-      }
-    }
+    const next = await this.#turn(job.id ?? '', job.data);
     if (next.again === undefined) return;
     const { DelayedError } = await import('bullmq');
     await job.updateData(next.trouble ? { ...next.trouble } : {});
     await job.moveToDelayed(this.#hub.kernel.now() + next.again, job.token);
     throw new DelayedError();
+  }
+
+  /** Sends, unless it has to wait for its turn. */
+  async #turn(id: string, { failures, since }: Partial<Trouble>): Promise<Next> {
+    const trouble = failures !== undefined && since !== undefined ? { failures, since } : undefined;
+    const owner = this.#hub.live.subscriptions.get(id)?.owner ?? '';
+    if (this.#running.has(id)) return { again: doubledMs, trouble };
+    if (this.#crowds(owner)) return { again: crowdedMs, trouble };
+    this.#running.set(id, owner);
+    try {
+      return await this.#send(id, trouble);
+    } catch (error) {
+      this.#hub.kernel.log.warn({ err: error, subscription: id }, 'events could not be sent; it is tried again');
+      return { again: waitMs, trouble };
+    } finally {
+      this.#running.delete(id);
+    }
+  }
+
+  #crowds(owner: string): boolean {
+    if (this.#running.size < concurrency / 2) return false;
+    let own = 0;
+    for (const running of this.#running.values()) if (running === owner) own++;
+    return own >= mostOfOwner;
   }
 
   /** Sends what there is, a batch at a time. */
@@ -300,16 +306,12 @@ export class Webhooks {
     position: number,
     before: Trouble | undefined,
   ): Promise<Next> {
-    const now = this.#hub.kernel.now();
-    const trouble: Trouble = { failures: (before?.failures ?? 0) + 1, since: before?.since ?? now };
-    const { failures, since } = trouble;
-    if (failures >= giveUp.failures || now - since >= giveUp.ms) {
-      return this.#pause(id, `the event at ${position} was not taken: ${reason}`, failures);
-    }
-    const backoff =
-      Math.min(retry.mostMs, retry.firstMs * 2 ** (failures - 1)) * (0.75 + this.#hub.kernel.random() / 2);
-    this.#hub.kernel.log.debug({ subscription: id, reason, failures }, 'a webhook did not take its events');
-    return { again: Math.round(Math.max(backoff, retryAfterMs ?? 0)), trouble };
+    const { kernel } = this.#hub;
+    const { trouble, againMs } = oneMore(before, { now: kernel.now(), chance: kernel.random(), retryAfterMs });
+    const { failures } = trouble;
+    if (againMs === undefined) return this.#pause(id, `the event at ${position} was not taken: ${reason}`, failures);
+    kernel.log.debug({ subscription: id, reason, failures }, 'a webhook did not take its events');
+    return { again: againMs, trouble };
   }
 
   async #pause(subscriptionId: string, reason: string, failures: number): Promise<Next> {
