@@ -295,6 +295,41 @@ test('a reader that takes nothing is cut at a bound, and others hear on', async 
   reader.close();
 });
 
+test('five hundred streams are open at a replica at most, all of them hear, and who goes makes room', async () => {
+  const tokens: string[] = [];
+  for (let n = 0; n < 32; n++) {
+    tokens.push(String((await admin('POST', '/auth/tokens', { label: `ear ${n}`, scopes: ['read'] })).token));
+  }
+  const readers: EventReader[] = [];
+  for (const token of tokens) {
+    const some = Array.from({ length: 16 }, () => EventReader.open(hub, token, { patterns: 'entity.*' }));
+    readers.push(...(await Promise.all(some)));
+  }
+  const open = readers.filter(({ response }) => response.status === 200);
+  expect(open).toHaveLength(500);
+  expect(readers.filter(({ response }) => response.status === 503)).toHaveLength(12);
+  const { response: refused } = await EventReader.open(hub, hub.adminToken);
+  expect([refused.status, refused.headers.get('content-type')]).toEqual([503, 'application/problem+json']);
+  const { id } = await happen();
+  await expect.poll(() => open.every(({ events }) => events.at(-1)?.subject === id)).toBe(true);
+  open[0]?.close();
+  await expect
+    .poll(async () => {
+      const reader = await EventReader.open(hub, hub.adminToken);
+      reader.close();
+      return reader.response.status;
+    })
+    .toBe(200);
+  for (const reader of open) reader.close();
+  await expect
+    .poll(async () => {
+      const all = await Promise.all(Array.from({ length: 16 }, () => EventReader.open(hub, hub.adminToken)));
+      for (const reader of all) reader.close();
+      return all.every(({ response }) => response.status === 200);
+    })
+    .toBe(true);
+});
+
 test('a hub that goes ends its streams, and says when to come back', async () => {
   const going = await startTestHub();
   const reader = await EventReader.open(going, going.adminToken);
