@@ -37,7 +37,7 @@ export function registerEvents(program: Command, client: () => HubClient, output
     .command('tail')
     .description('events as they happen, until it is interrupted; comes back by itself when the hub goes')
     .option('--pattern <pattern...>', 'types of events: node.*, task.>', ['>'])
-    .option('--filter <name=value...>', 'members that the data must have: node_id=a')
+    .option('--filter <name=value...>', filterHelp, member)
     .option('--after <position>', 'first what happened after this position', position)
     .action((wish: Tail) => tail(client(), output(), wish));
   const subscriptions = program.command('subscriptions').description('events that are kept for or sent to someone');
@@ -50,11 +50,10 @@ export function registerEvents(program: Command, client: () => HubClient, output
     .description('subscribe: to be read over the API or, with --webhook, to be sent')
     .requiredOption('--label <text>', 'what it is for')
     .requiredOption('--pattern <pattern...>', 'types of events: node.*, task.>')
+    .option('--filter <name=value...>', filterHelp, member)
     .option('--webhook <url>', 'where events are sent to')
     .option('--after <position>', 'begin with what happened after this position', position)
-    .action((wish: { label: string; pattern: string[]; webhook?: string; after?: number }) =>
-      create(client(), output(), wish),
-    );
+    .action((wish: Wish) => create(client(), output(), wish));
   for (const [name, description] of [
     ['delete', 'end a subscription'],
     ['pause', 'deliver nothing until it is resumed'],
@@ -67,10 +66,17 @@ export function registerEvents(program: Command, client: () => HubClient, output
   }
 }
 
+const filterHelp = 'members that the data must have: node_id=a';
+
 interface Tail {
   readonly pattern: string[];
-  readonly filter?: string[];
+  readonly filter?: Readonly<Record<string, string>>;
   readonly after?: number;
+}
+
+interface Wish extends Tail {
+  readonly label: string;
+  readonly webhook?: string;
 }
 
 const longestWaitMs = 10_000;
@@ -78,10 +84,8 @@ const longestWaitMs = 10_000;
 const mostBuffered = 4 * 1024 * 1024;
 
 /** Prints events for as long as it can: a hub that went is waited for, one that refuses is not asked again. */
-async function tail(hub: HubClient, output: Output, { pattern, filter = [], after }: Tail): Promise<void> {
-  const filters = Object.fromEntries(
-    filter.map((text) => [`filter.${text.replace(/=.*$/s, '')}`, text.replace(/^[^=]*=/, '')]),
-  );
+async function tail(hub: HubClient, output: Output, { pattern, filter = {}, after }: Tail): Promise<void> {
+  const filters = Object.fromEntries(Object.entries(filter).map(([name, value]) => [`filter.${name}`, value]));
   let last = after;
   let failures = 0;
   const print = (event: Shown) => {
@@ -155,14 +159,11 @@ async function list(hub: HubClient, output: Output): Promise<void> {
   );
 }
 
-async function create(
-  hub: HubClient,
-  output: Output,
-  { label, pattern, webhook, after }: { label: string; pattern: string[]; webhook?: string; after?: number },
-): Promise<void> {
-  const delivery = webhook === undefined ? { kind: 'cursor' } : { kind: 'webhook', url: webhook };
-  const wish = { label, patterns: pattern, delivery, ...(after !== undefined && { after }) };
-  const made = await hub.post<{ subscription_id: string; position: number }>('/subscriptions', wish);
+async function create(hub: HubClient, output: Output, wish: Wish): Promise<void> {
+  const { pattern: patterns, webhook: url, ...rest } = wish;
+  const delivery = url === undefined ? { kind: 'cursor' } : { kind: 'webhook', url };
+  const body = { ...rest, patterns, delivery };
+  const made = await hub.post<{ subscription_id: string; position: number }>('/subscriptions', body);
   output.value(made, made.subscription_id);
 }
 
@@ -179,4 +180,11 @@ function position(text: string): number {
   const value = Number(text);
   if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('not a position of the log');
   return value;
+}
+
+function member(text: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const [, name = '', value = ''] = /^([a-z_]{1,64})=(.*)$/s.exec(text) ?? [];
+  if (name === '') throw new InvalidArgumentError('Give name=value.');
+  if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`${name} can have one value only.`);
+  return { ...before, [name]: value };
 }

@@ -397,5 +397,16 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
       .toMatch(/"status":"paused"/);
     await run('subscriptions', 'resume', made.subscription_id);
     await run('subscriptions', 'delete', made.subscription_id);
+    const filter = ['--filter', 'node_id=a', 'reason=b=c'];
+    const filtered = JSON.parse(await run('subscriptions', 'create', '--label', 'x', '--pattern', 'node.*', ...filter));
+    const path = `/subscriptions/${filtered.subscription_id}`;
+    expect(answered(await call(second, 'GET', path, { token: first.adminToken })).subscription).toMatchObject({
+      filter: { node_id: 'a', reason: 'b=c' },
+      delivery: { kind: 'cursor' },
+    });
+    await run('subscriptions', 'delete', filtered.subscription_id);
+    for (const wrong of [['node_id'], ['=a'], ['node_id=a', 'node_id=b']]) {
+      await expect(run('events', 'tail', '--filter', ...wrong)).rejects.toMatchObject({ code: 2 });
+    }
   });
 });
