@@ -36,6 +36,7 @@ export function eventRoutes(api: FastifyInstance, hub: Hub, bus: EventBus, ident
         description:
           'Each event has its position as `id`, its type as `event`, and as `data` a CloudEvent (JSON). ' +
           'Members of the data may be asked for: `filter.node_id=a`, at most eight. `Last-Event-ID` goes before `after`. What the reader may not see is left out. ' +
+          'Single heartbeats and health readings are there for some days only (a week, unless the operator said otherwise); `heartbeat.rolled-up` and `health.rolled-up` tell of older ones. ' +
           'The header `federation-position` says after which position it begins.',
         tags: ['events'],
         querystring: Query,
