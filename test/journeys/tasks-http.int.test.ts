@@ -189,6 +189,61 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await report(bob, task!, 'complete');
   });
 
+  it('two claims that wait under one key get one task, and what comes next goes to others', async () => {
+    const key = { 'idempotency-key': 'waits twice' };
+    const waits = () => ask('POST', '/tasks/claim', bob, { wait_ms: 6_000 }, key);
+    const both = [waits(), waits()];
+    await new Promise((later) => setTimeout(later, 300));
+    const one = await submit({ type: 'words', payload: 'one' }, eve);
+    const got = await Promise.race(both);
+    expect(got.body.task).toMatchObject({ task_id: one.id, payload: 'one' });
+    const two = await submit({ type: 'words', payload: 'two' }, eve);
+    for (const { body } of await Promise.all(both))
+      expect(body.task).toMatchObject({ task_id: one.id, payload: 'one' });
+    const next = await claim(bob);
+    expect(next).toMatchObject({ task_id: two.id, payload: 'two', lease: 1 });
+    const other = await ask('POST', '/tasks/claim', bob, { types: ['words'] }, key);
+    expect(other).toMatchObject({ status: 422, body: { code: 'idempotency_mismatch' } });
+    await report(bob, got.body.task as Assigned, 'complete');
+    await report(bob, next!, 'complete');
+  });
+
+  it('a task wakes a claim that asked for its type, not one that asked for another', async () => {
+    const waiting = claim(ada, { types: ['rare'], wait_ms: 8_000 });
+    await new Promise((later) => setTimeout(later, 200));
+    const [same, other] = [claim(ada, { types: ['words'], wait_ms: 8_000 }), claim(bob, { wait_ms: 8_000 })];
+    await new Promise((later) => setTimeout(later, 200));
+    const since = performance.now();
+    const ids = [(await submit({ type: 'words' }, eve)).id, (await submit({ type: 'words' }, eve)).id];
+    const got = [await same, await other];
+    expect(performance.now() - since).toBeLessThan(4_000);
+    expect(got.map((task) => task?.task_id).sort()).toEqual([...ids].sort());
+    await Promise.all([report(ada, got[0]!, 'complete'), report(bob, got[1]!, 'complete')]);
+    expect(await waiting).toBeNull();
+  });
+
+  it('a node that is blocked while its claim waits is given nothing', async () => {
+    const mallory = await join('mallory', { work: { capacity: 10, mode: 'claim', types: ['secrets'] } });
+    const waiting = ask('POST', '/tasks/claim', mallory, { wait_ms: 6_000 });
+    await new Promise((later) => setTimeout(later, 300));
+    await ask('POST', '/access/block/mallory', undefined, { reason: 'test' });
+    const { id, position } = await submit({ type: 'secrets', payload: 'for members' }, eve);
+    expect(await waiting).toMatchObject({ status: 403, body: { code: 'access_blocked' } });
+    expect(await read(id, position)).toMatchObject({ status: 'pending', attempts: [] });
+    await ask('POST', `/tasks/${id}/cancel`);
+  });
+
+  it('one node waits with 64 claims at most, and leaves room for the others', async () => {
+    const waiting = Array.from({ length: 64 }, () =>
+      ask('POST', '/tasks/claim', ada, { types: ['rare'], wait_ms: 2_500 }),
+    );
+    await new Promise((later) => setTimeout(later, 1_000));
+    const more = await ask('POST', '/tasks/claim', ada, { types: ['rare'], wait_ms: 2_500 });
+    expect(more).toMatchObject({ status: 503, body: { code: 'queue_full' } });
+    expect(await claim(bob, { wait_ms: 100 })).toBeNull();
+    for (const { body } of await Promise.all(waiting)) expect(body.task).toBeNull();
+  });
+
   it('is for nodes: an operator does not do tasks', async () => {
     const { id } = await submit({ type: 'nobody' });
     expect(await ask('POST', '/tasks/claim', undefined, {})).toMatchObject({

@@ -14,6 +14,8 @@ import type { Group, Waiting, WaitingRoom } from './waiting-room.ts';
 
 /** Claims that wait at this replica at most. */
 const mostWaiting = 1_000;
+/** Of these, one node's at most, so that none takes the places of the others. */
+const mostOfNode = 64;
 const longestWaitMs = 30_000;
 /** Tasks that a claim tries for before it waits for a change: others may take them first. */
 const mostTries = 20;
@@ -25,8 +27,11 @@ export interface Wish {
   readonly signal: AbortSignal;
 }
 
+/** Whether a claim takes tasks of a group. */
+type Fits = (group: Group) => boolean;
+
 interface Waiter {
-  readonly nodeId: string;
+  readonly fits: Fits;
   wake(): void;
 }
 
@@ -56,16 +61,22 @@ export class Claims {
     if (waiting) this.#due(waiting);
   }
 
-  /** Of those who could do it, one is woken for it. */
+  /** Of those who could do it and asked for its type, one is woken for it. */
   #due({ due, group }: Waiting): void {
     if (!due || this.#count === 0) return;
-    for (const nodeId of this.#waiters.keys()) {
+    for (const [nodeId, waiters] of this.#waiters) {
       const node = this.#nodes.get(nodeId);
-      if (node && group.able.has(node) && this.#wake(nodeId, 1)) return;
+      if (!node || !group.able.has(node) || this.#hub.doors.judge(node.identity)) continue;
+      const waiter = [...waiters].find(({ fits }) => fits(group));
+      waiter?.wake();
+      if (waiter) return;
     }
   }
 
-  /** Refuses `not_found` for a node that is not there, `queue_full` when too many wait. */
+  /**
+   * Refuses `not_found` for a node that is not there, `queue_full` when too many wait, `idempotency_mismatch`, and what bars the
+   * node: also one that was barred while it waited.
+   */
   async claim(
     nodeId: string,
     { types, waitMs, signal }: Wish,
@@ -74,20 +85,41 @@ export class Claims {
     const node = this.#nodes.claiming(nodeId);
     if (!node) return refuse('not_found', `there is no node ${nodeId}`);
     const wanted = types && new Set(types);
-    const fits = wanted ? (group: Group) => wanted.has(group.type) : () => true;
+    const fits: Fits = wanted ? (group) => wanted.has(group.type) : () => true;
     const until = this.#hub.kernel.monotonicMs() + Math.min(waitMs, longestWaitMs);
+    const got = await this.#get(node, { fits, until, signal }, about);
+    const took = got !== undefined && !isRefusal(got);
+    if (!took) this.#handOn(node, fits);
+    return got;
+  }
+
+  async #get(
+    node: TaskNode,
+    { fits, until, signal }: { fits: Fits; until: number; signal: AbortSignal },
+    about: About,
+  ): Promise<AssignedTask | undefined | Refusal> {
     const { command } = about;
-    const known = command && (await this.#hub.log.findCommand(command.id));
-    if (known) return this.#again(node, known);
     for (;;) {
+      const known = command && (await this.#hub.log.findCommand(command.id));
+      if (known) return known.bodyHash === command.bodyHash ? this.#again(node, known) : otherClaim;
       if (signal.aborted || this.#closed) return undefined;
+      const barred = this.#hub.doors.judge(node.identity);
+      if (barred) return barred;
       const got = await this.#tryNow(node, fits, about);
+      if (got === 'known') continue;
       if (got) return got;
       const left = until - this.#hub.kernel.monotonicMs();
       if (left <= 0) return undefined;
-      if (this.#count >= mostWaiting) return refuse('queue_full', `${mostWaiting} claims wait already`);
-      await this.#change(nodeId, left, signal);
+      const waiting = this.#waiters.get(node.nodeId)?.size ?? 0;
+      if (this.#count >= mostWaiting || waiting >= mostOfNode) return tooMany;
+      await this.#change(node.nodeId, fits, left, signal);
     }
+  }
+
+  /** A claim goes without what it may have been woken for: another is. */
+  #handOn(node: TaskNode, fits: Fits): void {
+    const first = this.#count > 0 ? this.#room.mostUrgentFor(node, fits) : undefined;
+    if (first) this.#due(first);
   }
 
   /** The same claim was made before: what it got is answered, unless it went elsewhere since. */
@@ -107,7 +139,7 @@ export class Claims {
     for (const nodeId of [...this.#waiters.keys()]) this.#wake(nodeId);
   }
 
-  async #tryNow(node: TaskNode, fits: (group: Group) => boolean, about: About): Promise<AssignedTask | undefined> {
+  async #tryNow(node: TaskNode, fits: Fits, about: About): Promise<AssignedTask | 'known' | undefined> {
     this.#room.ripen();
     for (let tries = 0; tries < mostTries; tries++) {
       const first = this.#room.mostUrgentFor(node, fits);
@@ -118,22 +150,29 @@ export class Claims {
     return undefined;
   }
 
-  /** Takes one out of the room and tells the log; undefined when somebody else was faster. */
-  async #take({ nodeId }: TaskNode, { row, group }: Waiting, about: About): Promise<AssignedTask | undefined> {
+  /**
+   * Takes one out of the room and tells the log; undefined when somebody else was faster, and `known` when the same claim got
+   * a task meanwhile, here or at another replica.
+   */
+  async #take(
+    { nodeId }: TaskNode,
+    { row, group }: Waiting,
+    about: About,
+  ): Promise<AssignedTask | 'known' | undefined> {
     const { executor, kernel } = this.#hub;
     const taskId = row.task_id;
     const command = { taskId, nodeId, how: 'claim', considered: group.able.size, candidates: [] } as const;
     this.#room.take(taskId);
-    let done: Executed<{ lease: number }> | Refusal;
+    let done: Executed<{ taskId: string; lease: number }> | Refusal;
     try {
       done = await executor.execute(taskStream(taskId), task, assign, command, about);
     } catch (error) {
       this.#putBack(taskId);
       throw error;
     }
-    if (isRefusal(done)) {
+    if (isRefusal(done) || done.reply.taskId !== taskId) {
       this.#putBack(taskId);
-      return undefined;
+      return isRefusal(done) && done.refused !== 'idempotency_mismatch' ? undefined : 'known';
     }
     const given = { lease: done.reply.lease, ackBy: isoTime(kernel.now()), begun: row.begun };
     const order = await this.#orders.of(row, given);
@@ -154,12 +193,12 @@ export class Claims {
   }
 
   /** Resolves when there may be something for the node, or nothing more is to be waited for. */
-  #change(nodeId: string, ms: number, signal: AbortSignal): Promise<void> {
+  #change(nodeId: string, fits: Fits, ms: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       const waiters = this.#waiters.get(nodeId) ?? new Set();
       const cancelTimer = this.#hub.kernel.after(ms, () => waiter.wake());
       const waiter: Waiter = {
-        nodeId,
+        fits,
         wake: () => {
           if (!waiters.delete(waiter)) return;
           this.#count--;
@@ -176,10 +215,11 @@ export class Claims {
     });
   }
 
-  /** Wakes those who wait for a node, or some of them. Answers whether there was any. */
-  #wake(nodeId: string, most = Number.POSITIVE_INFINITY): boolean {
-    const waiters = [...(this.#waiters.get(nodeId) ?? [])].slice(0, most);
-    for (const waiter of waiters) waiter.wake();
-    return waiters.length > 0;
+  /** Wakes those who wait for a node. */
+  #wake(nodeId: string): void {
+    for (const waiter of [...(this.#waiters.get(nodeId) ?? [])]) waiter.wake();
   }
 }
+
+const tooMany = refuse('queue_full', `${mostWaiting} claims wait already, or ${mostOfNode} of this node`);
+const otherClaim = refuse('idempotency_mismatch', 'this idempotency key was used for another claim');
