@@ -255,6 +255,8 @@ export interface Asker {
   /** `node:<id>`, `operator:<prefix>` or `hub`. */
   readonly actor: string;
   readonly governs: boolean;
+  /** A node that took the name of one that was removed, which handed the task in: it is another. */
+  readonly namesake?: boolean;
 }
 
 /** Ends a task, whoever has it. Again is harmless. Refuses `not_found`, `forbidden`, `task_over`. */
@@ -352,8 +354,8 @@ function waitMs({ backoff, attempts, unanswered }: Task, cause: AttemptEnd, coun
   return Math.min(60_000, 500 * 2 ** (unanswered - promptUnanswered));
 }
 
-function mayChange(state: Task, { actor, governs }: Asker): boolean {
-  return governs || state.submitter === actor;
+function mayChange(state: Task, { actor, governs, namesake = false }: Asker): boolean {
+  return governs || (state.submitter === actor && !namesake);
 }
 
 function notTheirs(taskId: string): Refusal {

@@ -22,6 +22,8 @@ export interface NodeRow {
   /** The newest heartbeat; null before the first. */
   reading: Reading | null;
   registered_at: string;
+  /** What happened before is not of this member, but of one that had its name and was removed. */
+  registered_position: number;
   updated_at: string;
   /** When the status last changed. */
   status_since: string;
@@ -45,6 +47,7 @@ export const nodes = projection<NodeRow>({
       profile: 'json',
       reading: { type: 'json', nullable: true },
       registered_at: 'text',
+      registered_position: 'integer',
       updated_at: 'text',
       status_since: 'text',
       last_heartbeat: { type: 'text', nullable: true },
@@ -52,7 +55,7 @@ export const nodes = projection<NodeRow>({
     },
     indexes: [['status'], ['owner']],
   },
-  version: 1,
+  version: 2,
   on: {
     'node.registered': {
       key: (event) => event.data.node_id,
@@ -64,6 +67,7 @@ export const nodes = projection<NodeRow>({
         public_key: data.public_key,
         reading: null,
         registered_at: time,
+        registered_position: position,
         updated_at: time,
         status_since: time,
         last_heartbeat: null,

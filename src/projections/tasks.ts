@@ -11,6 +11,7 @@ export interface TaskAttempt {
   node_id: string;
   how: 'push' | 'claim';
   assigned_at: string;
+  assigned_position: number;
   started_at?: string;
   ended_at?: string;
   /** How it ended; absent while it goes on. */
@@ -96,7 +97,7 @@ export const tasks = projection<TaskRow>({
       ['submitted_position'],
     ],
   },
-  version: 1,
+  version: 2,
   on: {
     'task.submitted': {
       key: ({ data }) => data.task_id,
@@ -125,7 +126,7 @@ export const tasks = projection<TaskRow>({
     },
     'task.assigned': {
       key: ({ data }) => data.task_id,
-      fold: (row, { data: { node_id, lease, how, ack_by, considered, candidates }, time }) =>
+      fold: (row, { data: { node_id, lease, how, ack_by, considered, candidates }, time, position }) =>
         row && {
           ...row,
           status: 'assigned',
@@ -134,7 +135,9 @@ export const tasks = projection<TaskRow>({
           ack_by,
           ready_at: null,
           choice: { considered, candidates },
-          attempts: [...row.attempts, { lease, node_id, how, assigned_at: time }].slice(-keptAttempts),
+          attempts: [...row.attempts, { lease, node_id, how, assigned_at: time, assigned_position: position }].slice(
+            -keptAttempts,
+          ),
           updated_at: time,
         },
     },

@@ -1,6 +1,7 @@
 /** The work of the federation: tasks are handed in, given to nodes that can do them, and completed once, whatever dies meanwhile. */
 import type { About, Executed } from '../commands/execute.ts';
 import {
+  type Asker,
   cancel,
   complete,
   type Failure,
@@ -120,7 +121,7 @@ export const taskQueue = service({
       callbacks.use(jobs);
       duty.use(jobs);
     });
-    const api = createTaskQueue(hub, { changes, room, claims });
+    const api = createTaskQueue(hub, { changes, room, claims, orders });
     const stopHandling = handlePackets(sockets, api);
     return {
       api,
@@ -166,9 +167,10 @@ interface Parts {
   readonly changes: Changes;
   readonly room: WaitingRoom;
   readonly claims: Claims;
+  readonly orders: Orders;
 }
 
-function createTaskQueue(hub: Hub, { changes, room, claims }: Parts): TaskQueue {
+function createTaskQueue(hub: Hub, { changes, room, claims, orders }: Parts): TaskQueue {
   const { executor, kernel, egress } = hub;
   const on = taskStream;
   /** Whose key seals what belongs to a task; undefined when it is not sensitive. */
@@ -177,6 +179,11 @@ function createTaskQueue(hub: Hub, { changes, room, claims }: Parts): TaskQueue 
     if (row) return row.sensitive === 1 ? row.submitter : undefined;
     const known = await executor.state(on(taskId), task); // this replica has not heard of it yet, or it is over
     return known?.sensitive ? known.submitter : undefined;
+  };
+
+  const askerOf = async (taskId: string, by: Identity): Promise<Asker> => {
+    const namesake = by.kind === 'node' && (await orders.isNamesake(by.nodeId, taskId));
+    return { actor: actorOf(by), governs: may(by, 'govern'), namesake };
   };
 
   return {
@@ -200,11 +207,11 @@ function createTaskQueue(hub: Hub, { changes, room, claims }: Parts): TaskQueue 
       return executor.execute(on(holder.taskId), task, complete, { ...holder, result }, about);
     },
     fail: (failure, about) => executor.execute(on(failure.taskId), task, fail, failure, about),
-    cancel: (taskId, reason, by, about) =>
-      executor.execute(on(taskId), task, cancel, { taskId, reason, by: asker(by) }, about),
+    cancel: async (taskId, reason, by, about) =>
+      executor.execute(on(taskId), task, cancel, { taskId, reason, by: await askerOf(taskId, by) }, about),
     async retry(taskId, by, about) {
       if (isFull(changes, actorOf(by))) return full;
-      return executor.execute(on(taskId), task, retry, { taskId, by: asker(by) }, about);
+      return executor.execute(on(taskId), task, retry, { taskId, by: await askerOf(taskId, by) }, about);
     },
     open: (content) => openContent(hub, content),
     counts: () => ({
@@ -220,10 +227,6 @@ const full = refuse('queue_full', `${mostOpen} tasks, or ${mostOfOne} of one sub
 
 function isFull(changes: Changes, submitter: string): boolean {
   return changes.open >= mostOpen || changes.openOf(submitter) >= mostOfOne;
-}
-
-function asker(by: Identity) {
-  return { actor: actorOf(by), governs: may(by, 'govern') };
 }
 
 const defaults = {

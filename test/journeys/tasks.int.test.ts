@@ -258,6 +258,46 @@ describe.each(settings)('tasks of %s', (setting) => {
     expect(await doer.complete(task)).toMatchObject({ ok: false, error: { code: 'task_over' } });
   });
 
+  it('cancelling reaches a node that works on what it handed in itself', async () => {
+    const type = fresh('type');
+    const doer = await worker(second, { type });
+    const taskId = await submit(doer, { type });
+    await doer.start(await given(doer));
+    expect((await call(first, 'POST', `/tasks/${taskId}/cancel`, { token: doer.token })).status).toBe(200);
+    await doer.socket.until(() => doer.told('federation:task:cancelled', taskId).length > 0);
+    expect(doer.told('federation:task:cancelled', taskId)).toMatchObject([{ lease: 1, reason: 'cancelled' }]);
+  });
+
+  it('who takes the name of a node that was removed has no part in the tasks of that node', async () => {
+    const type = fresh('type');
+    const [ada, doer] = [
+      await asker(),
+      await worker(second, { type, act: (task, node) => node.complete(task, 'made') }),
+    ];
+    const done = await submit(ada, { type, payload: 'for ada', sensitive: true });
+    const dead = await submit(ada, { type: fresh('rare'), deadline: new Date(Date.now() + 500).toISOString() });
+    const held = await submit(ada, { type: fresh('rare'), payload: 'for ada' });
+    await finished(ada, done);
+    await finished(ada, dead);
+    const token = first.adminToken;
+    for (const { nodeId } of [ada, doer]) await call(first, 'DELETE', `/nodes/${nodeId}`, { token });
+    for (const { nodeId } of [ada, doer]) {
+      const other = await TaskNode.join(first, nodeId, { profile: { work: { capacity: 1, types: ['nothing'] } } });
+      nodes.push(other);
+      for (const taskId of [done, held]) {
+        const seen = await read(taskId, 0, other.token);
+        expect(seen).toMatchObject({ submitter: `node:${ada.nodeId}`, content: 'withheld' });
+        expect([seen.payload, seen.result]).toEqual([undefined, undefined]);
+      }
+      const change = async (taskId: string, what: string) =>
+        (await call(second, 'POST', `/tasks/${taskId}/${what}`, { token: other.token })).body.code;
+      expect([await change(held, 'cancel'), await change(dead, 'retry')]).toEqual(['forbidden', 'forbidden']);
+      await call(first, 'POST', `/tasks/${held}/cancel`, { token });
+      await new Promise((later) => setTimeout(later, 300));
+      expect(other.told('federation:task:finished', held)).toEqual([]);
+    }
+  });
+
   it('a task ends at its deadline, whoever has it', async () => {
     const type = fresh('type');
     const ada = await asker();

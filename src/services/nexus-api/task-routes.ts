@@ -54,7 +54,10 @@ export function taskRoutes(api: FastifyInstance, hub: Hub, queue: TaskQueue, mod
       const { id } = request.params;
       const { value: row, ...fresh } = await hub.views.read(request.query.min_position, (db) => findTask(db, id));
       if (!row) return sendProblem(reply, request, refuse('not_found', `there is no task ${id}`));
-      const task = await viewOf(row, request.identity, (content) => queue.open(content));
+      const { identity } = request;
+      const member = identity.kind === 'node' ? hub.live.nodes.get(identity.nodeId) : undefined;
+      const reader = { identity, since: member?.registered_position ?? Number.POSITIVE_INFINITY };
+      const task = await viewOf(row, reader, (content) => queue.open(content));
       return reply.send({ task, ...fresh });
     },
   );

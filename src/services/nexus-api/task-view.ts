@@ -84,17 +84,20 @@ export function summaryOf(row: TaskRow): Static<typeof TaskSummary> {
   return { task_id, type, status, submitter, priority, requirements, node_id, percent, message, error, ...times };
 }
 
+/** Who asks for a task, and since which position a node is a member. */
+export interface Reader {
+  readonly identity: Identity;
+  readonly since: number;
+}
+
 /** A task as whoever asks may see it. Throws a `Fault` when the keyring cannot be asked. */
-export async function viewOf(
-  row: TaskRow,
-  identity: Identity,
-  open: TaskQueue['open'],
-): Promise<Static<typeof TaskView>> {
+export async function viewOf(row: TaskRow, reader: Reader, open: TaskQueue['open']): Promise<Static<typeof TaskView>> {
   const { lease, ack_by, ready_at, max_attempts, backoff, choice, attempts, callback_status } = row;
-  const concerned = concerns(row, identity);
+  const concerned = concerns(row, reader);
   const url = concerned && row.callback?.kind === 'webhook' ? { url: row.callback.url } : {};
   const callback = row.callback && { kind: row.callback.kind, ...url, status: callback_status };
-  const known = { lease, ack_by, ready_at, max_attempts, backoff, callback, choice, attempts };
+  const shown = attempts.map(({ assigned_position: _, ...attempt }) => attempt);
+  const known = { lease, ack_by, ready_at, max_attempts, backoff, callback, choice, attempts: shown };
   return { ...summaryOf(row), ...known, ...(concerned ? await contentOf(row, open) : { content: 'withheld' }) };
 }
 
@@ -109,10 +112,10 @@ async function contentOf({ payload, file, result }: TaskRow, open: TaskQueue['op
   };
 }
 
-/** Whether somebody handed the task in, worked on it, or governs. */
-function concerns({ submitter, node_id, attempts }: TaskRow, identity: Identity): boolean {
-  if (may(identity, 'govern') || submitter === actorOf(identity)) return true;
-  if (identity.kind !== 'node') return false;
-  const { nodeId } = identity;
-  return node_id === nodeId || attempts.some((attempt) => attempt.node_id === nodeId);
+/** Whether somebody handed the task in, worked on it, or governs. Who took the name of a node that was removed did neither. */
+function concerns({ submitter, submitted_position, attempts }: TaskRow, { identity, since }: Reader): boolean {
+  if (may(identity, 'govern')) return true;
+  if (identity.kind !== 'node') return submitter === actorOf(identity);
+  if (submitter === actorOf(identity) && submitted_position > since) return true;
+  return attempts.some(({ node_id, assigned_position }) => node_id === identity.nodeId && assigned_position > since);
 }

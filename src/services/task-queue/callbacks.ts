@@ -23,6 +23,13 @@ interface Owed {
   readonly task: string;
 }
 
+interface Told {
+  readonly submission: EventData<'task.submitted'> | undefined;
+  /** Its position. */
+  readonly submittedAt: number;
+  readonly end: End | undefined;
+}
+
 type End = LogEvent<'task.completed' | 'task.failed' | 'task.cancelled'>;
 
 export class Callbacks {
@@ -62,9 +69,9 @@ export class Callbacks {
 
   /** One attempt. Throws when there is to be another. */
   async #call(taskId: string, attempts: number): Promise<void> {
-    const { submission, end } = await this.#read(taskId);
+    const { submission, submittedAt, end } = await this.#read(taskId);
     if (!end || submission?.callback?.kind !== 'webhook') return; // told already, or tried again meanwhile
-    const refused = this.#barred(submission.submitter);
+    const refused = this.#barred(submission.submitter, submittedAt);
     const told =
       refused === undefined ? await this.#post(submission, submission.callback.url, end) : { error: refused };
     const final = 'status' in told || refused !== undefined || told.final || attempts >= mostAttempts;
@@ -75,27 +82,29 @@ export class Callbacks {
   }
 
   /** The submission, and the end if nobody was told of it yet. */
-  async #read(taskId: string): Promise<{ submission?: EventData<'task.submitted'>; end?: End | undefined }> {
+  async #read(taskId: string): Promise<Told> {
     let submission: EventData<'task.submitted'> | undefined;
+    let submittedAt = 0;
     let end: End | undefined;
     for (let from = 0; ; from += pageEvents) {
       const page = await this.#hub.log.readStream(taskStream(taskId), from, pageEvents);
       for (const event of page.map(decode)) {
-        if (event.type === 'task.submitted') submission = event.data;
+        if (event.type === 'task.submitted') [submission, submittedAt] = [event.data, event.position];
         else if (isEnd(event)) end = event;
         else if (reopens.has(event.type)) end = undefined;
       }
-      if (page.length < pageEvents) return { ...(submission && { submission }), end };
+      if (page.length < pageEvents) return { submission, submittedAt, end };
     }
   }
 
   /** Why whoever handed the task in is told nothing now. */
-  #barred(submitter: string): string | undefined {
+  #barred(submitter: string, submittedAt: number): string | undefined {
     const { live, doors, kernel } = this.#hub;
     const nodeId = nodeOf(submitter);
     if (nodeId !== undefined) {
       const node = live.nodes.get(nodeId);
-      if (!node) return 'the node that handed the task in is no member any more';
+      if (!node || node.registered_position > submittedAt)
+        return 'the node that handed the task in is no member any more';
       return doors.judge({ kind: 'node', nodeId, sessionId: '', role: node.role })?.refused;
     }
     const token = live.operatorTokens.get(submitter.slice('operator:'.length));

@@ -62,11 +62,23 @@ export class Orders {
   }
 
   async submission(taskId: string): Promise<EventData<'task.submitted'>> {
-    const stream = taskStream(taskId);
-    const recorded = this.#texts.get(stream) ?? (await this.#hub.log.readStream(stream, 0, 1))[0];
+    const recorded = await this.#recorded(taskId);
     const event = recorded && decode(recorded);
-    if (event?.type !== 'task.submitted') throw new Error(`the log does not begin ${stream} with its submission`);
+    if (event?.type !== 'task.submitted') throw new Error(`the log does not begin ${taskId} with its submission`);
     return event.data;
+  }
+
+  /** Whether a node became a member after a task was handed in: then it is not the one that did, even if it has its name. */
+  async isNamesake(nodeId: string, taskId: string): Promise<boolean> {
+    const since = this.#hub.live.nodes.get(nodeId)?.registered_position ?? Number.POSITIVE_INFINITY;
+    const { position = Number.POSITIVE_INFINITY } = (await this.#recorded(taskId)) ?? {};
+    return position < since;
+  }
+
+  /** The submission; undefined when there is no such task. */
+  async #recorded(taskId: string): Promise<Recorded | undefined> {
+    const stream = taskStream(taskId);
+    return this.#texts.get(stream) ?? (await this.#hub.log.readStream(stream, 0, 1))[0];
   }
 
   /** It is over: nobody is told of it again. */

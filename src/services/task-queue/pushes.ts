@@ -96,16 +96,16 @@ export class Pushes {
     before: OpenTaskRow | undefined,
     event: LogEvent<'task.cancelled' | 'task.failed' | 'task.completed'>,
   ): void {
-    this.#orders.forget(taskId);
     if (event.type !== 'task.completed' && isHeld(before)) {
       const { data, meta } = event;
-      const reported = meta.actor === `node:${data.node_id}`; // it knows
+      const reported = event.type === 'task.failed' && meta.actor === `node:${data.node_id}`; // it knows
       const reason = event.type === 'task.failed' ? event.data.cause : (event.data.reason ?? 'cancelled');
       if (data.node_id !== undefined && data.lease !== undefined && !reported)
         this.#takeBack(data.node_id, taskId, data.lease, reason, event);
     }
     const submitter = before?.callback?.kind === 'socket' ? nodeOf(before.submitter) : undefined;
     if (submitter !== undefined && this.#sockets.has(submitter)) void this.#finish(submitter, taskId, event);
+    this.#orders.forget(taskId);
   }
 
   async #finish(
@@ -115,6 +115,7 @@ export class Pushes {
   ): Promise<void> {
     const { position, time } = event;
     try {
+      if (await this.#orders.isNamesake(nodeId, task_id)) return;
       this.#sockets.tell(nodeId, 'federation:task:finished', {
         position,
         time,
