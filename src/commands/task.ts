@@ -32,6 +32,8 @@ export interface Task {
   readonly callback: Callback | undefined;
   /** Somebody is still to be told of the end. */
   readonly untold: boolean;
+  /** Revision of the newest end; -1 before the first. A task that is tried again may end more than once. */
+  readonly ended: number;
   /** Milliseconds since 1970. */
   readonly deadline: number | undefined;
   readonly sensitive: boolean;
@@ -65,6 +67,7 @@ export const task: Aggregate<State> = {
         priority,
         requirements,
         untold: callback?.kind === 'webhook',
+        ended: -1,
         sensitive: payload.sealed !== undefined,
         maxAttempts: max_attempts,
         backoff,
@@ -95,11 +98,11 @@ export const task: Aggregate<State> = {
         return { ...state, status: 'pending', unanswered, readyAt: Date.parse(retry_at) };
       }
       case 'task.completed':
-        return { ...state, status: 'completed' };
+        return { ...state, status: 'completed', ended: event.revision };
       case 'task.failed':
-        return { ...state, status: 'failed' };
+        return { ...state, status: 'failed', ended: event.revision };
       case 'task.cancelled':
-        return { ...state, status: 'cancelled' };
+        return { ...state, status: 'cancelled', ended: event.revision };
       case 'task.retried':
         return {
           ...state,
@@ -372,13 +375,13 @@ function over(taskId: string, { status }: Task): Refusal {
 
 const unchanged = { events: [], reply: { changed: false } };
 
-/** What became of the callback; once. */
+/** What became of the callback; once an end. `ended`: the revision of the end that was told. */
 export const callBack: Decide<
   State,
-  { taskId: string; attempts: number } & ({ status: number } | { error: string }),
+  { taskId: string; ended: number; attempts: number } & ({ status: number } | { error: string }),
   undefined
-> = (state, { taskId: task_id, attempts, ...end }) => {
-  if (!state?.untold || !isOver(state)) return { events: [], reply: undefined };
+> = (state, { taskId: task_id, ended, attempts, ...end }) => {
+  if (!state?.untold || !isOver(state) || state.ended !== ended) return { events: [], reply: undefined };
   const event: DomainEvent =
     'status' in end
       ? { type: 'task.callback-delivered', data: { task_id, status: end.status, attempts } }

@@ -431,27 +431,33 @@ describe('telling of the end', () => {
   it('is written once', () => {
     const facts = [submitted({ callback }), assigned(), completed()];
     given(task, ...facts)
-      .when(callBack, { taskId, attempts: 2, status: 204 })
+      .when(callBack, { taskId, ended: 2, attempts: 2, status: 204 })
       .gives(told);
     given(task, ...facts, told)
-      .when(callBack, { taskId, attempts: 2, status: 204 })
+      .when(callBack, { taskId, ended: 2, attempts: 2, status: 204 })
       .gives();
     given(task, ...facts)
-      .when(callBack, { taskId, attempts: 10, error: 'it answered 500' })
+      .when(callBack, { taskId, ended: 2, attempts: 10, error: 'it answered 500' })
       .gives({ type: 'task.callback-failed', data: { task_id: taskId, error: 'it answered 500', attempts: 10 } });
   });
 
   it('is owed again when the task was tried again, and to nobody who did not ask for it', () => {
     const again = [submitted({ callback }), failed(), told, retried({ callback })];
     given(task, ...again)
-      .when(callBack, { taskId, attempts: 2, status: 204 })
+      .when(callBack, { taskId, ended: 2, attempts: 2, status: 204 })
       .gives();
     given(task, ...again, failed())
-      .when(callBack, { taskId, attempts: 2, status: 204 })
+      .when(callBack, { taskId, ended: 4, attempts: 2, status: 204 })
       .gives(told);
-    given(task, submitted(), failed()).when(callBack, { taskId, attempts: 1, status: 204 }).gives();
+    given(task, submitted(), failed()).when(callBack, { taskId, ended: 1, attempts: 1, status: 204 }).gives();
     given(task, submitted({ callback: { kind: 'socket' } }), failed())
-      .when(callBack, { taskId, attempts: 1, status: 204 })
+      .when(callBack, { taskId, ended: 1, attempts: 1, status: 204 })
+      .gives();
+  });
+
+  it('of an earlier end leaves the newest one owed', () => {
+    given(task, submitted({ callback }), failed(), retried({ callback }), failed())
+      .when(callBack, { taskId, ended: 1, attempts: 1, status: 204 })
       .gives();
   });
 });

@@ -528,7 +528,16 @@ describe.each(settings)('tasks of %s', (setting) => {
     }
     expect(calls[0]!.headers['webhook-id']).toBe(calls[1]!.headers['webhook-id']);
     await expect.poll(() => read(taskId)).toMatchObject({ callback: { status: 'delivered' } });
+    const called = await Promise.all([...new Set([first, second])].map((hub) => callsCounted(hub)));
+    expect(called.reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(2);
     const inside = { kind: 'webhook', url: 'http://169.254.169.254/' };
     expect(await ada.submit({ type, callback: inside })).toMatchObject({ error: { code: 'egress_refused' } });
   });
 });
+
+/** Calls of callbacks that a replica says it made. */
+async function callsCounted(hub: TestHub): Promise<number> {
+  const text = await (await fetch(`${hub.url}/metrics`)).text();
+  const lines = text.matchAll(/^federation_webhook_deliveries_total\{[^}]*kind="callback"[^}]*\} (\d+)$/gm);
+  return [...lines].reduce((sum, [, count]) => sum + Number(count), 0);
+}

@@ -53,6 +53,10 @@ describe.each(['Redis', 'PostgreSQL'] as const)('jobs in %s', (store) => {
     for (let n = 80; n < 120; n++) wanted.push(await happen(n));
     refusing = false;
     await expect.poll(() => firsts(receiver.taken()), { timeout: 45_000 }).toEqual(wanted);
+    const counted = await (await fetch(`${second.url}/metrics`)).text();
+    expect(counted).toMatch(
+      /^federation_webhook_deliveries_total\{[^}]*kind="subscription",outcome="delivered"[^}]*\} \d/m,
+    );
   }, 90_000);
 });
 

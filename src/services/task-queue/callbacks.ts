@@ -77,8 +77,8 @@ export class Callbacks {
     const final = 'status' in told || refused !== undefined || told.final || attempts >= mostAttempts;
     if (!final) throw new Error(told.error);
     const outcome = 'status' in told ? { status: told.status } : { error: told.error.slice(0, 512) };
-    const { executor } = this.#hub;
-    await executor.execute(taskStream(taskId), task, callBack, { taskId, attempts, ...outcome }, { actor: 'hub' });
+    const command = { taskId, ended: end.revision, attempts, ...outcome };
+    await this.#hub.executor.execute(taskStream(taskId), task, callBack, command, { actor: 'hub' });
   }
 
   /** The submission, and the end if nobody was told of it yet. */
@@ -97,7 +97,7 @@ export class Callbacks {
     }
   }
 
-  /** Why whoever handed the task in is told nothing now. */
+  /** Why whoever handed the task in is told nothing. Throws when that cannot be judged now. */
   #barred(submitter: string, submittedAt: number): string | undefined {
     const { live, doors, kernel } = this.#hub;
     const nodeId = nodeOf(submitter);
@@ -105,7 +105,10 @@ export class Callbacks {
       const node = live.nodes.get(nodeId);
       if (!node || node.registered_position > submittedAt)
         return 'the node that handed the task in is no member any more';
-      return doors.judge({ kind: 'node', nodeId, sessionId: '', role: node.role })?.refused;
+      const refused = doors.judge({ kind: 'node', nodeId, sessionId: '', role: node.role })?.refused;
+      if (refused === 'guard_unavailable')
+        throw new Fault('guard_unavailable', 'who is to be told cannot be judged now');
+      return refused;
     }
     const token = live.operatorTokens.get(submitter.slice('operator:'.length));
     const over = !token || token.revoked_at !== null || Date.parse(token.expires_at ?? '') <= kernel.now();
@@ -139,11 +142,9 @@ export class Callbacks {
       });
       answer.body.on('error', () => {}).destroy();
       const { status } = answer;
-      if (status >= 200 && status < 300) {
-        outcome = 'delivered';
-        return { status };
-      }
-      return { error: `it answered ${status}`, final: status === 410 };
+      if (status < 200 || status >= 300) return { error: `it answered ${status}`, final: status === 410 };
+      outcome = 'delivered';
+      return { status };
     } catch (error) {
       if (error instanceof Fault) return { error: error.code satisfies Code };
       const failure = failureOf(error);
@@ -184,6 +185,7 @@ function isEnd(event: LogEvent): event is End {
 }
 
 function jobOf({ task_id, lease }: OpenTaskRow) {
-  const opts = { jobId: `callback.${task_id}.${lease}`, attempts: mostAttempts, backoff };
+  // One that failed for want of log or keyring is still owed: kept, it would hold its id and be owed for ever.
+  const opts = { jobId: `callback.${task_id}.${lease}`, attempts: mostAttempts, backoff, removeOnFail: true };
   return { name: 'callback', data: { task: task_id } satisfies Owed, opts };
 }
