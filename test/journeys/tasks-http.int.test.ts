@@ -106,6 +106,30 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     expect(JSON.stringify(seen)).not.toMatch(/mine|"done"|secret/);
   });
 
+  it('tells what a node said of the work to those whom the task concerns only', async () => {
+    const { id } = await submit({ type: 'words', payload: 'mine', max_attempts: 1 }, eve);
+    const task = await claim(bob);
+    await report(bob, task!, 'progress', { percent: 40, message: 'at page "mine"' });
+    const error = { code: 'unreadable', message: 'cannot read "mine"' };
+    const { body } = await report(bob, task!, 'fail', { error });
+    for (const visitor of [eve, bob, undefined]) {
+      expect(await read(id, body.position, visitor)).toMatchObject({ message: 'at page "mine"', error, percent: 40 });
+      const listed = await ask('GET', `/tasks?min_position=${body.position}&limit=1`, visitor);
+      expect(listed.body.tasks).toMatchObject([{ task_id: id, message: 'at page "mine"', error }]);
+    }
+    const withheld = {
+      task_id: id,
+      status: 'failed',
+      percent: 40,
+      message: null,
+      error: { code: 'unreadable', message: '' },
+    };
+    expect(await read(id, body.position, ada)).toMatchObject(withheld);
+    const listed = await ask('GET', `/tasks?min_position=${body.position}&limit=1`, ada);
+    expect(listed.body.tasks).toMatchObject([withheld]);
+    expect(JSON.stringify([await read(id, 0, ada), listed.body])).not.toContain('mine');
+  });
+
   it('says why a task went to a node: who could have, with their scores', async () => {
     const nodes = await Promise.all(
       ['pam', 'pip'].map(async (nodeId, at) => {

@@ -14,7 +14,7 @@ import { responses } from './describe.ts';
 import { aboutOf, freshness, ReadQuery, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
 import { missingFor } from './task-needs.ts';
-import { summaryOf, TaskStatusWord, TaskSummary, TaskView, viewOf } from './task-view.ts';
+import { readerOf, summaryOf, TaskStatusWord, TaskSummary, TaskView, viewOf } from './task-view.ts';
 import { contentBodyLimit, workRoutes } from './work-routes.ts';
 
 const Params = Type.Object({ id: TaskId });
@@ -54,10 +54,7 @@ export function taskRoutes(api: FastifyInstance, hub: Hub, queue: TaskQueue, mod
       const { id } = request.params;
       const { value: row, ...fresh } = await hub.views.read(request.query.min_position, (db) => findTask(db, id));
       if (!row) return sendProblem(reply, request, refuse('not_found', `there is no task ${id}`));
-      const { identity } = request;
-      const member = identity.kind === 'node' ? hub.live.nodes.get(identity.nodeId) : undefined;
-      const reader = { identity, since: member?.registered_position ?? Number.POSITIVE_INFINITY };
-      const task = await viewOf(row, reader, (content) => queue.open(content));
+      const task = await viewOf(row, readerOf(hub, request.identity), (content) => queue.open(content));
       return reply.send({ task, ...fresh });
     },
   );
@@ -158,7 +155,8 @@ function listRoute(api: FastifyInstance, hub: Hub): void {
         findTasks(db, filter, before, limit),
       );
       const next_cursor = cursorAfter(rows, limit, ({ submitted_position }) => String(submitted_position));
-      return reply.send({ tasks: rows.map(summaryOf), next_cursor, ...fresh });
+      const reader = readerOf(hub, request.identity);
+      return reply.send({ tasks: rows.map((row) => summaryOf(row, reader)), next_cursor, ...fresh });
     },
   );
 }

@@ -12,6 +12,7 @@ import {
   TaskId,
   TaskType,
 } from '../../events/task.ts';
+import type { Hub } from '../../hub.ts';
 import type { TaskRow } from '../../projections/tasks.ts';
 import { may } from '../../rights.ts';
 import type { TaskQueue } from '../task-queue.ts';
@@ -30,8 +31,10 @@ export const TaskSummary = Type.Object({
   requirements: Requirements,
   node_id: Type.Union([NodeId, Type.Null()], { description: 'Who has it, or had it last' }),
   percent: orNull(Type.Number()),
-  message: orNull(Type.String()),
-  error: orNull(TaskError),
+  message: Type.Union([Type.String(), Type.Null()], { description: 'For those who see the content' }),
+  error: Type.Union([TaskError, Type.Null()], {
+    description: 'What went wrong last; its message is empty for those who do not see the content',
+  }),
   deadline: orNull(Time),
   submitted_at: Time,
   updated_at: Time,
@@ -76,11 +79,14 @@ export const TaskView = Type.Object({
   result: Type.Optional(Type.Unknown()),
 });
 
-/** A task as a list shows it. */
-export function summaryOf(row: TaskRow): Static<typeof TaskSummary> {
-  const { task_id, type, status, submitter, priority, requirements, node_id, percent, message, failure: error } = row;
+/** A task as a list shows it to whoever asks. What nodes say of the work may hold what it is about. */
+export function summaryOf(row: TaskRow, reader: Reader): Static<typeof TaskSummary> {
+  const { task_id, type, status, submitter, priority, requirements, node_id, percent, failure } = row;
   const { deadline, submitted_at, updated_at, ended_at } = row;
   const times = { deadline, submitted_at, updated_at, ended_at };
+  const concerned = concerns(row, reader);
+  const message = concerned ? row.message : null;
+  const error = failure && errorFor(failure, concerned);
   return { task_id, type, status, submitter, priority, requirements, node_id, percent, message, error, ...times };
 }
 
@@ -96,9 +102,22 @@ export async function viewOf(row: TaskRow, reader: Reader, open: TaskQueue['open
   const concerned = concerns(row, reader);
   const url = concerned && row.callback?.kind === 'webhook' ? { url: row.callback.url } : {};
   const callback = row.callback && { kind: row.callback.kind, ...url, status: callback_status };
-  const shown = attempts.map(({ assigned_position: _, ...attempt }) => attempt);
+  const shown = attempts.map(({ assigned_position: _, error, ...attempt }) => ({
+    ...attempt,
+    ...(error && { error: errorFor(error, concerned) }),
+  }));
   const known = { lease, ack_by, ready_at, max_attempts, backoff, callback, choice, attempts: shown };
-  return { ...summaryOf(row), ...known, ...(concerned ? await contentOf(row, open) : { content: 'withheld' }) };
+  return { ...summaryOf(row, reader), ...known, ...(concerned ? await contentOf(row, open) : { content: 'withheld' }) };
+}
+
+function errorFor({ code, message }: TaskError, concerned: boolean): TaskError {
+  return { code, message: concerned ? message : '' };
+}
+
+/** Who asks, as `viewOf` needs to know it. */
+export function readerOf({ live }: Pick<Hub, 'live'>, identity: Identity): Reader {
+  const member = identity.kind === 'node' ? live.nodes.get(identity.nodeId) : undefined;
+  return { identity, since: member?.registered_position ?? Number.POSITIVE_INFINITY };
 }
 
 async function contentOf({ payload, file, result }: TaskRow, open: TaskQueue['open']) {
