@@ -37,8 +37,8 @@ const progressEveryMs = 1_000;
 /** How long the end of a task is offered to a hub that does not answer; by then the lease is another's. */
 const reportPatienceMs = 10 * 60_000;
 const startPatienceMs = 10_000;
-/** Of a result as JSON: what a packet holds, less what stands around it. A larger packet would end the connection. */
-const resultBytes = 255 * 1024;
+/** Of a result as JSON, as the hub counts. */
+const resultBytes = 256 * 1024;
 
 const lost: ReadonlySet<string> = new Set(['not_found', 'task_over', 'lease_lost']);
 

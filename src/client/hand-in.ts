@@ -32,15 +32,19 @@ interface Watched {
   finished: Finished | undefined;
   /** The hub does not know the task, by two looks. */
   missing: number;
+  /** The session in which it was handed in or looked at last: from there on its end is pushed. */
+  session: number;
   readonly waiting: { resolve(result: unknown): void; reject(error: Error): void }[];
 }
 
 /** Tasks that are watched for their end at once. Of more, the oldest are asked about when somebody waits for them. */
 const mostWatched = 100_000;
-/** Ends of tasks whose hand-in was not answered yet. */
-const mostEarly = 1_000;
-/** Of a packet, less what stands around the payload. A larger packet would end the connection. */
-const packetBytes = 255 * 1024;
+/** Ends of tasks whose hand-in was not answered yet; of more, the newest. */
+const mostEarly = 20_000;
+/** Of a payload as JSON, as the hub counts. */
+const payloadBytes = 256 * 1024;
+/** Of what stands around it; with more, the packet would be larger than the hub takes, which ends the connection. */
+const aroundBytes = 48 * 1024;
 const looksAtOnce = 4;
 const lookEveryMs = 5_000;
 /** After a new session, what ended meanwhile is looked for again so much later: the views may have been a moment behind. */
@@ -52,6 +56,9 @@ export class HandIns {
   readonly #watched = new Map<string, Watched>();
   readonly #early = new Map<string, Finished>();
   #handingIn = 0;
+  /** Counts sessions, and where the newest began. */
+  #session = 0;
+  #position = 0;
   #cancelLook = () => {};
   #closed = false;
 
@@ -65,13 +72,19 @@ export class HandIns {
     { key = randomUUID(), timeoutMs = 60_000 }: SubmitOptions,
   ): Promise<TaskHandle> {
     // As JSON has it: no bytes, no functions, and no larger than a packet may be.
-    const text = JSON.stringify({ callback: { kind: 'socket' }, ...submission, key });
-    if (Buffer.byteLength(text) > packetBytes)
-      throw new HubRefusal('payload_too_large', 'a task holds 255 KiB; what is larger is handed in as a file');
+    const { payload, ...around } = submission;
+    const text = JSON.stringify({ callback: { kind: 'socket' }, ...around, key });
+    const content = JSON.stringify(payload) as string | undefined; // of what JSON does not know
+    if (Buffer.byteLength(content ?? '') > payloadBytes)
+      throw new HubRefusal('payload_too_large', 'a payload holds 256 KiB; what is larger is handed in as a file');
+    if (Buffer.byteLength(text) > aroundBytes)
+      throw new HubRefusal('payload_too_large', `a task holds ${aroundBytes} bytes besides its payload`);
+    const packet = { ...JSON.parse(text), ...(content !== undefined && { payload: JSON.parse(content) }) };
+    const session = this.#session; // the answer may come in a later one
     this.#handingIn++;
     try {
-      const { task_id } = await this.#sender.send('federation:task:submit', JSON.parse(text), timeoutMs);
-      return this.#handle(this.#watch(task_id), submission.callback?.kind === 'webhook');
+      const { task_id } = await this.#sender.send('federation:task:submit', packet, timeoutMs);
+      return this.#handle(this.#watch(task_id, session), submission.callback?.kind === 'webhook');
     } finally {
       this.#handingIn--;
       if (this.#handingIn === 0) this.#early.clear();
@@ -82,12 +95,16 @@ export class HandIns {
   hear({ task_id, ...finished }: HubPacket<'federation:task:finished'>): void {
     const watched = this.#watched.get(task_id);
     if (watched) this.#finish(watched, finished);
-    else if (this.#handingIn > 0 && this.#early.size < mostEarly) this.#early.set(task_id, finished);
+    else if (this.#handingIn > 0) this.#early.set(task_id, finished);
+    const [oldest] = this.#early.keys();
+    if (this.#early.size > mostEarly && oldest !== undefined) this.#early.delete(oldest);
   }
 
   /** A session is open, whose pushes begin after `position`: what ended before is looked for. */
   opened(position: number): void {
     this.#cancelLook();
+    this.#session++;
+    this.#position = position;
     void this.#look(position);
     this.#cancelLook = this.#line.clock.after(secondLookMs, () => void this.#look(position));
   }
@@ -101,11 +118,12 @@ export class HandIns {
     this.#watched.clear();
   }
 
-  #watch(taskId: string): Watched {
+  #watch(taskId: string, session: number): Watched {
     const known = this.#watched.get(taskId);
     if (known) return known;
-    const watched: Watched = { taskId, finished: undefined, missing: 0, waiting: [] };
+    const watched: Watched = { taskId, finished: undefined, missing: 0, session, waiting: [] };
     const early = this.#early.get(taskId);
+    this.#early.delete(taskId);
     if (early) this.#finish(watched, early);
     else if (this.#hasRoom()) this.#watched.set(taskId, watched);
     return watched;
@@ -131,7 +149,7 @@ export class HandIns {
           else if (!this.#watched.has(taskId)) {
             this.#watched.set(taskId, watched);
             void this.#lookAt(watched, 0);
-          }
+          } else if (watched.session !== this.#session) this.#catchUp(watched);
           if (untold) this.#keepLooking(watched);
         }),
       cancel: async (reason) => {
@@ -172,6 +190,13 @@ export class HandIns {
       if (error.code !== 'not_found') this.#line.trouble(error);
       else if (++watched.missing > 1) this.#lose(watched, error);
     }
+  }
+
+  /** It may have ended between two sessions. */
+  #catchUp(watched: Watched): void {
+    watched.session = this.#session;
+    void this.#lookAt(watched, this.#position);
+    this.#line.clock.after(secondLookMs, () => void this.#lookAt(watched, this.#position));
   }
 
   #keepLooking(watched: Watched): void {

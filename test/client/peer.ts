@@ -25,6 +25,8 @@ export interface Peer {
   readonly got: { name: ClientPacketName; packet: Record<string, unknown> }[];
   /** What a test wants other than the ordinary: a refusal, an answer of its own, or `silent` for no answer at all. */
   odd: (name: ClientPacketName) => Refusal | object | 'silent' | undefined;
+  /** Answers to requests over HTTP, by path; undefined: there is nothing. */
+  http: (path: string) => object | undefined;
   /** Position that the next session begins at. */
   position: number;
   /** Called when a session asks to resume; pushes what it missed. */
@@ -44,7 +46,11 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
   const keyring = await openKeyring(memoryKeyring(), kernel);
   const nonces = createNonces(kernel, () => keyring.nonceSecrets());
   const tokens = createSessionTokens(kernel, keyring, 'fed-1');
-  const http = createServer();
+  const http = createServer(({ url = '' }, response) => {
+    const body = peer.http(url);
+    response.writeHead(body ? 200 : 404, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(body ?? { code: 'not_found', detail: 'not at this peer' }));
+  });
   const io = new Server(http, { transports: ['websocket'], serveClient: false });
 
   const answers: {
@@ -111,6 +117,7 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
     url: `http://127.0.0.1:${(http.address() as AddressInfo).port}`,
     got: [],
     odd: () => undefined,
+    http: () => undefined,
     position: 10,
     onResume: () => {},
     push: (name, packet) => void io.emit(name, packet),

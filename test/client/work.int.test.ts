@@ -372,6 +372,65 @@ describe('a node that hands in work', () => {
     expect(await (await node.submit({ type: 'words' })).done()).toBe(42);
   });
 
+  test('hears of each end that comes before the answer to its hand-in, however many there are', async () => {
+    const peer = await aPeer();
+    let handed = 0;
+    peer.odd = (name) => {
+      if (name !== 'federation:task:submit') return answered(name);
+      const task_id = `t${++handed}`;
+      peer.pushRaw('federation:task:finished', { position: 13, time, task_id, status: 'completed', result: task_id });
+      return sleep(2).then(() => ({ task_id, position: 11 })) as object;
+    };
+    const { node } = await aNode(peer.url);
+    await node.connect();
+    const done = async () => (await node.submit({ type: 'words' })).done();
+    const results = await Promise.all(Array.from({ length: 1_200 }, done));
+    expect(new Set(results).size).toBe(1_200);
+  });
+
+  test('learns of an end that came while it was away also when somebody waits for it only later', async () => {
+    const peer = await aPeer();
+    const { node } = await aNode(peer.url);
+    await node.connect();
+    const handle = await node.submit({ type: 'words' });
+    const back = new Promise<void>((resolve) => node.once('connected', () => resolve()));
+    peer.cut();
+    await back;
+    await sleep(3_500); // by then the looks that every new session begins with are over
+    peer.http = (path) =>
+      path.startsWith('/api/federation/tasks/t1') ? { task: { status: 'completed', result: 42 } } : undefined;
+    expect(await handle.done()).toBe(42);
+  });
+
+  test('learns of an end that came between two answers to its hand-in', async () => {
+    const peer = await aPeer();
+    peer.odd = first('federation:task:submit', 'silent');
+    const { node } = await aNode(peer.url);
+    await node.connect();
+    const handing = node.submit({ type: 'words' });
+    await saidOnce(peer, 'submit');
+    peer.cut(); // the hub has it, and nobody heard so
+    const handle = await handing;
+    peer.http = (path) =>
+      path.startsWith('/api/federation/tasks/t1') ? { task: { status: 'completed', result: 42 } } : undefined;
+    expect(await handle.done()).toBe(42);
+  });
+
+  test('hands in a payload, and a result, of 256 KiB', async () => {
+    const peer = await aPeer();
+    const { node } = await aNode(peer.url);
+    const largest = 'x'.repeat(256 * 1024 - 2); // and its quotes
+    node.work({ words: ({ payload }) => payload });
+    await node.connect();
+    await node.submit({ type: 'words', payload: largest, requirements: { capabilities: ['x'.repeat(64)] } });
+    expect(said(peer, 'submit')).toMatchObject([{ payload: largest }]);
+    assign(peer, { payload: largest });
+    expect((await saidOnce(peer, 'complete')).result).toBe(largest);
+    await expect(node.submit({ type: 'words', payload: `${largest}x` })).rejects.toMatchObject({
+      code: 'payload_too_large',
+    });
+  });
+
   test.each([
     [
       { status: 'failed', error: { code: 'bad_words', message: 'no words' } },
