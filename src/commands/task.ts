@@ -124,8 +124,26 @@ export const task: Aggregate<State> = {
 
 export type Submission = EventData<'task.submitted'>;
 
-/** Takes a task. Refuses `conflict` when there is one of this id, and `invalid_input` for a deadline that has passed. */
-export const submit: Decide<State, Submission, { taskId: string }> = (state, submission, { now }) => {
+/** What adds to the queue: `full` when it has no room. Who asks again for what was done before is answered all the same. */
+interface Adding {
+  readonly full?: boolean;
+}
+
+const full = refuse(
+  'queue_full',
+  'as many tasks as are taken, of all or of this submitter, wait or are under way already',
+);
+
+/**
+ * Takes a task. Refuses `queue_full`, `conflict` when there is one of this id, and `invalid_input` for a deadline that has
+ * passed.
+ */
+export const submit: Decide<State, Submission & Adding, { taskId: string }> = (
+  state,
+  { full: isFull = false, ...submission },
+  { now },
+) => {
+  if (isFull) return full;
   if (state) return refuse('conflict', `there is a task ${submission.task_id} already`);
   if (submission.deadline !== undefined && !(Date.parse(submission.deadline) > now))
     return refuse('invalid_input', 'the deadline has passed, or is no time');
@@ -277,11 +295,15 @@ export const cancel: Decide<
   return { events: [{ type: 'task.cancelled', data }], reply: { status: 'cancelled' } };
 };
 
-/** Has a failed task tried again, with all its attempts and no deadline. Refuses `not_found`, `forbidden`, and `conflict` when it did not fail. */
-export const retry: Decide<State, { taskId: string; by: Asker }, { status: TaskStatus }> = (state, { taskId, by }) => {
+/** Has a failed task tried again, with all its attempts and no deadline. Refuses `not_found`, `forbidden`, `queue_full`, and `conflict` when it did not fail. */
+export const retry: Decide<State, { taskId: string; by: Asker } & Adding, { status: TaskStatus }> = (
+  state,
+  { taskId, by, full: isFull = false },
+) => {
   if (!state) return unknown(taskId);
   if (!mayChange(state, by)) return notTheirs(taskId);
   if (state.status !== 'failed') return refuse('conflict', `${taskId} is ${state.status}, not failed`);
+  if (isFull) return full;
   const { type, submitter, priority, requirements, callback, lease, sensitive } = state;
   const optional = { ...(callback && { callback }), ...(sensitive && { sensitive }) };
   const data = { task_id: taskId, type, submitter, priority, requirements, lease, ...optional };

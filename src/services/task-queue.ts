@@ -15,7 +15,7 @@ import {
   taskStream,
 } from '../commands/task.ts';
 import { actorOf, type Identity } from '../doors.ts';
-import { isRefusal, type Refusal, refuse } from '../errors.ts';
+import { isRefusal, type Refusal } from '../errors.ts';
 import type { EventData } from '../events/catalog.ts';
 import type { Requirements, Sealed, TaskStatus } from '../events/task.ts';
 import type { Hub } from '../hub.ts';
@@ -189,14 +189,14 @@ function createTaskQueue(hub: Hub, { changes, room, claims, orders }: Parts): Ta
   return {
     async submit(submission, by, about) {
       const { payload, sensitive, callback } = submission;
-      if (isFull(changes, actorOf(by))) return full;
+      const full = isFull(changes, actorOf(by));
       const barred = callback?.kind === 'webhook' ? egress.check(callback.url) : undefined;
       if (barred) return barred;
       const submitter = actorOf(by);
       const content = await contentOf(hub, payload, sensitive ? submitter : undefined);
       if (isRefusal(content)) return content;
       const command = submitted(kernel.uuid(), submitter, submission, content);
-      return executor.execute(on(command.task_id), task, submit, command, about);
+      return executor.execute(on(command.task_id), task, submit, { ...command, full }, about);
     },
     claim: (nodeId, wish, about) => claims.claim(nodeId, wish, about),
     start: (holder, about) => executor.execute(on(holder.taskId), task, start, holder, about),
@@ -210,8 +210,8 @@ function createTaskQueue(hub: Hub, { changes, room, claims, orders }: Parts): Ta
     cancel: async (taskId, reason, by, about) =>
       executor.execute(on(taskId), task, cancel, { taskId, reason, by: await askerOf(taskId, by) }, about),
     async retry(taskId, by, about) {
-      if (isFull(changes, actorOf(by))) return full;
-      return executor.execute(on(taskId), task, retry, { taskId, by: await askerOf(taskId, by) }, about);
+      const command = { taskId, by: await askerOf(taskId, by), full: isFull(changes, actorOf(by)) };
+      return executor.execute(on(taskId), task, retry, command, about);
     },
     open: (content) => openContent(hub, content),
     counts: () => ({
@@ -222,8 +222,6 @@ function createTaskQueue(hub: Hub, { changes, room, claims, orders }: Parts): Ta
     }),
   };
 }
-
-const full = refuse('queue_full', `${mostOpen} tasks, or ${mostOfOne} of one submitter, wait or are under way already`);
 
 function isFull(changes: Changes, submitter: string): boolean {
   return changes.open >= mostOpen || changes.openOf(submitter) >= mostOfOne;

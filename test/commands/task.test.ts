@@ -86,6 +86,17 @@ describe('handing a task in', () => {
   });
 });
 
+describe('a queue that is full', () => {
+  it('takes no task, and has none tried again', () => {
+    given(task)
+      .when(submit, { ...submission, full: true })
+      .refused('queue_full');
+    const by = { actor: 'node:ada', governs: true };
+    given(task, submitted(), failed()).when(retry, { taskId, by, full: true }).refused('queue_full');
+    given(task, submitted()).when(retry, { taskId, by, full: true }).refused('conflict');
+  });
+});
+
 describe('giving a task to a node', () => {
   const command = { taskId, nodeId: 'bob', how: 'push' as const, considered: 1, candidates: [] };
 
