@@ -24,6 +24,7 @@ interface WholeTask extends Task {
   readonly content: 'shown' | 'withheld' | 'erased';
   readonly payload?: unknown;
   readonly result?: unknown;
+  readonly missing: readonly string[] | null;
   readonly attempts: readonly { lease: number; node_id: string; how: string; assigned_at: string; end?: string }[];
   readonly choice: {
     readonly considered: number;
@@ -140,6 +141,7 @@ async function showTask(hub: HubClient, output: Output, id: string): Promise<voi
   output.say(`status    ${status}${far}${whyOf(task)}`);
   output.say(`from      ${submitter}, ${submitted_at}`);
   output.say(`requires  ${JSON.stringify(requirements)}`);
+  if (task.missing) output.say(`waits for ${task.missing.join('; ') || 'room at a node, or its time'}`);
   if (content === 'shown') output.say(`payload   ${JSON.stringify(task.payload ?? null)}`);
   if (content === 'shown' && task.result !== undefined) output.say(`result    ${JSON.stringify(task.result)}`);
   if (content !== 'shown') output.say(`content   ${content}`);

@@ -85,6 +85,7 @@ it('shows a task with the node it went to and why, lists, cancels, and has tasks
     priority: 9,
     requirements: { node: 'zoe', labels: { room: 'a=b' } },
   });
+  expect((await fedhub('task', 'get', id)).out).toMatch(/waits for .*node zoe is not online; label room=a=b/);
   expect(await json('task', 'cancel', id, '--reason', 'enough')).toEqual([
     { task_id: id, status: 'cancelled', position: expect.any(Number) },
   ]);

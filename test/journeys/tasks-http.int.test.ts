@@ -319,6 +319,18 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     expect(done).toMatchObject({ status: 409, body: { code: 'conflict' } });
   });
 
+  it('says what a task waits for', async () => {
+    const requirements = { capabilities: ['wings'], labels: { zone: 'b' } };
+    const rare = await submit({ type: 'words', requirements }, eve);
+    expect(await read(rare.id, rare.position, ada)).toMatchObject({ missing: ['capability wings', 'label zone=b'] });
+    const { id, position } = await submit({ type: 'words' }, eve);
+    expect(await read(id, position)).toMatchObject({ status: 'pending', missing: [] });
+    for (const task of [rare.id, id]) {
+      const { body } = await ask('POST', `/tasks/${task}/cancel`, eve);
+      expect(await read(task, body.position)).toMatchObject({ missing: null });
+    }
+  });
+
   it('is cancelled by whoever handed it in, or who governs, and by nobody else', async () => {
     const { id } = await submit({ type: 'words' }, eve);
     const task = await claim(bob);

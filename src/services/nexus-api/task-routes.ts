@@ -5,6 +5,7 @@ import { isRefusal, refuse } from '../../errors.ts';
 import { NodeId } from '../../events/node.ts';
 import { Priority, Requirements, TaskId, TaskType } from '../../events/task.ts';
 import type { Hub } from '../../hub.ts';
+import type { NodeRow } from '../../projections/nodes.ts';
 import { countOpenTasks, findWaitingKinds } from '../../projections/open-tasks.ts';
 import { findTask, findTasks } from '../../projections/tasks.ts';
 import { closed, TaskSubmission } from '../../protocol.ts';
@@ -54,7 +55,9 @@ export function taskRoutes(api: FastifyInstance, hub: Hub, queue: TaskQueue, mod
       const { id } = request.params;
       const { value: row, ...fresh } = await hub.views.read(request.query.min_position, (db) => findTask(db, id));
       if (!row) return sendProblem(reply, request, refuse('not_found', `there is no task ${id}`));
-      const task = await viewOf(row, readerOf(hub, request.identity), (content) => queue.open(content));
+      const missing = row.status === 'pending' ? missingFor(row, nodesOf(hub), models) : null;
+      const open: TaskQueue['open'] = (content) => queue.open(content);
+      const task = await viewOf(row, readerOf(hub, request.identity), { open, missing });
       return reply.send({ task, ...fresh });
     },
   );
@@ -212,7 +215,7 @@ function queueRoute(api: FastifyInstance, hub: Hub, queue: TaskQueue, models: Mo
         counted: await countOpenTasks(db),
         kinds: await findWaitingKinds(db, mostKinds),
       }));
-      const online = [...hub.live.nodes.values()].filter(({ status }) => status === 'online');
+      const online = nodesOf(hub);
       const waiting_for: Static<typeof Unplaceable>[] = [];
       for (const kind of value.kinds) {
         const missing = missingFor(kind, online, models);
@@ -222,6 +225,11 @@ function queueRoute(api: FastifyInstance, hub: Hub, queue: TaskQueue, models: Mo
       return reply.send({ ...countsOf(value.counted, hub.kernel.now()), unplaceable, waiting_for, ...fresh });
     },
   );
+}
+
+/** Those that tasks are given to; whoever is late is still among them. */
+function nodesOf({ live }: Hub): NodeRow[] {
+  return [...live.nodes.values()].filter(({ status }) => status !== 'offline');
 }
 
 function countsOf(counted: Awaited<ReturnType<typeof countOpenTasks>>, now: number) {

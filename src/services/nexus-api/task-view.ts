@@ -69,6 +69,10 @@ export const TaskView = Type.Object({
   choice: Type.Union([Type.Object({ considered: Type.Integer(), candidates: Type.Array(Candidate) }), Type.Null()], {
     description: 'Why it went to the node that has it: how many could have, and the best of them with their scores',
   }),
+  missing: Type.Union([Type.Array(Type.String()), Type.Null()], {
+    description:
+      'Of a task that waits: what no node that is there has, for people. Empty: one could do it, and it waits for its time or for room',
+  }),
   attempts: Type.Array(Attempt, { description: 'The newest 32, the oldest first' }),
   content: Type.Union([Type.Literal('shown'), Type.Literal('withheld'), Type.Literal('erased')], {
     description:
@@ -97,7 +101,11 @@ export interface Reader {
 }
 
 /** A task as whoever asks may see it. Throws a `Fault` when the keyring cannot be asked. */
-export async function viewOf(row: TaskRow, reader: Reader, open: TaskQueue['open']): Promise<Static<typeof TaskView>> {
+export async function viewOf(
+  row: TaskRow,
+  reader: Reader,
+  { open, missing }: { open: TaskQueue['open']; missing: string[] | null },
+): Promise<Static<typeof TaskView>> {
   const { lease, ack_by, ready_at, max_attempts, backoff, choice, attempts, callback_status } = row;
   const concerned = concerns(row, reader);
   const url = concerned && row.callback?.kind === 'webhook' ? { url: row.callback.url } : {};
@@ -106,7 +114,7 @@ export async function viewOf(row: TaskRow, reader: Reader, open: TaskQueue['open
     ...attempt,
     ...(error && { error: errorFor(error, concerned) }),
   }));
-  const known = { lease, ack_by, ready_at, max_attempts, backoff, callback, choice, attempts: shown };
+  const known = { lease, ack_by, ready_at, max_attempts, backoff, callback, choice, missing, attempts: shown };
   return { ...summaryOf(row, reader), ...known, ...(concerned ? await contentOf(row, open) : { content: 'withheld' }) };
 }
 
