@@ -37,6 +37,7 @@ const progressEveryMs = 1_000;
 /** How long the end of a task is offered to a hub that does not answer; by then the lease is another's. */
 const reportPatienceMs = 10 * 60_000;
 const startPatienceMs = 10_000;
+const giveBackPatienceMs = 5_000;
 /** Of a result as JSON, as the hub counts. */
 const resultBytes = 256 * 1024;
 
@@ -100,6 +101,18 @@ export class Assignment implements TaskContext {
   /** Gives the task back without having begun it. */
   async decline(code: string, message: string): Promise<void> {
     await this.#report('federation:task:fail', { ...this.#held(), error: { code, message }, declined: true });
+  }
+
+  /** The node stops before the work is done: another is to do it. Resolves when the hub knows. */
+  async giveBack(): Promise<void> {
+    const error = { code: 'node_stopping', message: 'the node stopped before the work was done' };
+    const told = this.#sender.send(
+      'federation:task:fail',
+      { ...this.#held(), error, declined: true },
+      giveBackPatienceMs,
+    );
+    this.withdraw(error.message);
+    await told;
   }
 
   /** The task is not this node's any more: nothing more is said of it. */

@@ -43,6 +43,10 @@ export class Desk {
     if (this.#line.token() !== undefined) void this.#tellProfile(changes);
   }
 
+  drain(ms: number): Promise<void> {
+    return this.#work.drain(ms);
+  }
+
   claim(options: ClaimOptions): Promise<ClaimedTask | undefined> {
     return this.#work.claim(options);
   }

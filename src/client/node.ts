@@ -178,6 +178,14 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     return this.#desk.claim(options);
   }
 
+  /**
+   * Takes no more tasks, and resolves when those under way are over. What is not over after `timeoutMs` (30 s) is given back, so
+   * that another node does it, and its signal aborts. Call it before `leave` or `close`, which leave tasks to run out.
+   */
+  drain({ timeoutMs = 30_000 }: { timeoutMs?: number } = {}): Promise<void> {
+    return this.#desk.drain(timeoutMs);
+  }
+
   /** Hands in a task. Resolves when the hub has it for good. Throws `HubRefusal`, and `HubUnreachable` when it could not be asked in time. */
   submit(submission: TaskSubmission, options: SubmitOptions = {}): Promise<TaskHandle> {
     return this.#desk.submit(submission, options);

@@ -44,6 +44,10 @@ export class Work {
   #capacity = 0;
   /** Handlers at work. */
   #busy = 0;
+  /** It finishes what it has and takes nothing new. */
+  #draining = false;
+  /** Those who wait until nothing is under way. */
+  #idle: (() => void)[] = [];
   /** This node does tasks, so its heartbeats say which. */
   #works = false;
   /** Until the hub knows their end, by task id. */
@@ -64,6 +68,7 @@ export class Work {
     this.#handlers = new Map(Object.entries(handlers));
     this.#capacity = capacity;
     this.#works = true;
+    this.#draining = false;
     return { capacity, types };
   }
 
@@ -102,6 +107,22 @@ export class Work {
     };
   }
 
+  /** Takes nothing new, and resolves when what is under way is over; what is not after `ms` is given back then. */
+  async drain(ms: number): Promise<void> {
+    this.#draining = true;
+    if (this.#held.size > 0) {
+      await new Promise<void>((resolve) => {
+        const cancel = this.#line.clock.after(ms, resolve);
+        this.#idle.push(() => {
+          cancel();
+          resolve();
+        });
+      });
+    }
+    const left = [...this.#held.values()].filter(({ signal }) => !signal.aborted);
+    await Promise.allSettled(left.map((assignment) => assignment.giveBack()));
+  }
+
   /** The node is closed: what is under way is told, and nothing of it will be handed in. */
   close(): void {
     for (const assignment of this.#held.values()) assignment.withdraw('the node was closed');
@@ -113,7 +134,8 @@ export class Work {
     if (this.#over.has(nameOf(task)) || (older && older.task.lease >= task.lease)) return;
     older?.withdraw('the task was given out anew');
     const handler = this.#handlers.get(task.type);
-    if (handler && this.#busy < this.#capacity) void this.#run(this.#hold(task, false), handler);
+    if (this.#draining) this.#decline(task, 'node_stopping', 'this node takes no more tasks');
+    else if (handler && this.#busy < this.#capacity) void this.#run(this.#hold(task, false), handler);
     else if (handler) this.#decline(task, 'no_room', `${this.#capacity} tasks are under way here`);
     else this.#decline(task, 'no_handler', `nothing here does tasks of type ${task.type}`);
   }
@@ -151,6 +173,7 @@ export class Work {
   #release(assignment: Assignment): void {
     const { task } = assignment;
     if (this.#held.get(task.task_id) === assignment) this.#held.delete(task.task_id);
+    if (this.#held.size === 0) for (const tell of this.#idle.splice(0)) tell();
     this.#over.add(nameOf(task));
     const [oldest] = this.#over;
     if (this.#over.size > rememberedOver && oldest !== undefined) this.#over.delete(oldest);

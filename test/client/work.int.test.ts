@@ -342,6 +342,56 @@ describe('a node that works', () => {
   });
 });
 
+describe('a node that stops working', () => {
+  test('finishes what it has, takes nothing new, and says when it is through', async () => {
+    const peer = await aPeer();
+    const { node } = await aNode(peer.url);
+    let finish = () => {};
+    node.work({ words: () => new Promise<string>((resolve) => (finish = () => resolve('done'))) }, { capacity: 2 });
+    await node.connect();
+    assign(peer);
+    await saidOnce(peer, 'started');
+    let through = false;
+    const drained = node.drain().then(() => {
+      through = true;
+    });
+    assign(peer, { task_id: 't2' });
+    expect(await saidOnce(peer, 'fail')).toMatchObject({
+      task_id: 't2',
+      declined: true,
+      error: { code: 'node_stopping' },
+    });
+    expect(through).toBe(false);
+    finish();
+    await drained;
+    expect(said(peer, 'complete')).toMatchObject([{ task_id: 't1', result: 'done' }]);
+    await node.drain();
+  });
+
+  test('gives back what is not over in time', async () => {
+    const peer = await aPeer();
+    const { node } = await aNode(peer.url);
+    const reasons: unknown[] = [];
+    node.work({
+      words: (_task, { signal }) =>
+        new Promise((_resolve, reject) => {
+          signal.addEventListener('abort', () => {
+            reasons.push(signal.reason);
+            reject(signal.reason);
+          });
+        }),
+    });
+    await node.connect();
+    assign(peer);
+    await saidOnce(peer, 'started');
+    await node.drain({ timeoutMs: 50 });
+    expect(said(peer, 'fail')).toMatchObject([{ task_id: 't1', lease: 1, error: { code: 'node_stopping' } }]);
+    expect(reasons).toMatchObject([{ name: 'AbortError' }]);
+    await node.drain();
+    expect(said(peer, 'fail')).toHaveLength(1);
+  });
+});
+
 describe('a node that hands in work', () => {
   const finish = (peer: Peer, more: object = { status: 'completed', result: 42 }) =>
     peer.pushRaw('federation:task:finished', { position: 13, time, task_id: 't1', ...more });
