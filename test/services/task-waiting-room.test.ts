@@ -240,6 +240,18 @@ describe('the waiting room', () => {
     for (const [at, id] of ids.entries()) room.put(rowOf(id, { type: `type-${at}` }), 0);
     expect(drain(room, bob).sort()).toEqual([...ids].sort());
   });
+
+  it('a node that asks for one kind finds it at once among thousands, and among what waits for its time', () => {
+    let now = 0;
+    const room = new WaitingRoom(() => now);
+    const bob = seekerOf('bob');
+    room.enter(bob);
+    for (let at = 0; at < 3_000; at++) room.put(rowOf(`t${at}`, { type: `type-${at}` }), at < 2_999 ? minute : 0);
+    expect(room.mostUrgentFor(bob)?.row.task_id).toBe('t2999');
+    now = minute;
+    room.ripen();
+    expect(room.mostUrgentFor(bob, ({ type }) => type === 'type-1500')?.row.task_id).toBe('t1500');
+  });
 });
 
 function anyOf(keys: readonly string[]): RegExp {

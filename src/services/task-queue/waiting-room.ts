@@ -16,6 +16,8 @@ const ageingMs = 60_000;
 const emptyGroups = 256;
 /** Groups of one node that are looked at for its next task; with more, they take turns. */
 const lookedAt = 512;
+/** Where these have nothing for it, so many are. */
+const lookedAtMost = 16_384;
 
 export interface Waiting extends Placed {
   readonly row: OpenTaskRow;
@@ -150,7 +152,7 @@ export class WaitingRoom {
     for (const group of seeker.groups) {
       const first = group.due.first();
       if (first && fits(group) && (!best || isMoreUrgent(first, best))) best = first;
-      if (++looked >= lookedAt) break;
+      if (++looked >= (best ? lookedAt : lookedAtMost)) break;
     }
     if (looked >= lookedAt) this.#turnOver(seeker.groups, looked);
     return best;
