@@ -303,6 +303,28 @@ describe.each([
   });
 
   if (!redis) return;
+  it('a caller that leaves while its limits are still asked for is not called for', async () => {
+    let called = 0;
+    const upstream = await startUpstream((_request, response) => {
+      called++;
+      response.on('close', () => called--).write('endless');
+    });
+    const { nodeId } = await joinByHttp(one, 'endless', {
+      network: { public_url: upstream.url },
+      services: { api: {} },
+    });
+    const callers = await Promise.all(Array.from({ length: 5 }, (_, n) => joinByHttp(one, `early-${n}`)));
+    await server!.freeze();
+    const requests = callers.map(({ token }) => begin(one, 'GET', `/route/${nodeId}/api/`, token).request);
+    for (const request of requests) request.on('error', () => {}).end();
+    await sleep(30); // the limits wait a tenth of a second for Redis
+    for (const request of requests) request.destroy();
+    await sleep(500);
+    await server!.resume();
+    await expect.poll(() => called, { timeout: 3_000 }).toBe(0);
+    await upstream.close();
+  });
+
   it('a Redis that goes costs the calls meanwhile, and nothing else', async () => {
     const nodeId = await serving(two, echo);
     const here = await serving(one, echo);

@@ -87,3 +87,21 @@ it('cuts a reader that takes nothing for a minute, and no other', async () => {
   await expect.poll(() => slow.over).toBe(true);
   expect(looks.size).toBe(1);
 });
+
+it('one who left before the answer began is not watched', async () => {
+  const left = createServer((_request, response) => {
+    response.once('close', () => {
+      cutWhenStuck(kernel, response);
+      watched = looks.size;
+    });
+  }).listen(0, '127.0.0.1');
+  await new Promise((done) => left.once('listening', done));
+  looks.clear();
+  let watched: number | undefined;
+  const reader = connect((left.address() as AddressInfo).port, '127.0.0.1', () =>
+    reader.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'),
+  );
+  left.once('request', () => reader.destroy());
+  await expect.poll(() => watched).toBe(0);
+  left.close();
+});

@@ -135,6 +135,7 @@ type To = Parameters<ServiceRouter['route']>[0]['to'];
 /** Makes the call and streams what comes back. */
 async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, reply: FastifyReply, to: To) {
   const { raw } = request;
+  if (reply.raw.closed) return leave(request, reply); // while the guards were asked
   const caller = new Presence();
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) caller.leave();
@@ -166,12 +167,17 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
     await pass(answer.body, reply.raw);
   } catch (error) {
     if (!(error instanceof CallerGone)) throw error;
-    raw.destroy(); // nobody is there to be answered
-    return reply.hijack();
+    leave(request, reply);
   } finally {
     settle?.();
     charge.settle();
   }
+}
+
+/** Nobody is there to be answered. */
+function leave({ raw }: FastifyRequest, reply: FastifyReply): void {
+  reply.hijack();
+  raw.destroy();
 }
 
 /** What nobody read must not hold up the connection, nor be sent for ever. */
@@ -209,7 +215,10 @@ function pass(body: Readable, answer: ServerResponse): Promise<void> {
       body.destroy();
       done();
     });
-    if (body.destroyed && !body.readableEnded) answer.destroy();
+    if (answer.closed) {
+      body.destroy();
+      done();
+    } else if (body.destroyed && !body.readableEnded) answer.destroy();
     else body.pipe(answer);
   });
 }

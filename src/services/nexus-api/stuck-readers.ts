@@ -11,6 +11,7 @@ const lookMs = 10_000;
  * one that waits for a source that is slow.
  */
 export function cutWhenStuck(kernel: Kernel, answer: ServerResponse): void {
+  if (answer.closed) return;
   let sent = -1;
   let since = kernel.monotonicMs();
   const stop = kernel.every(lookMs, () => {
