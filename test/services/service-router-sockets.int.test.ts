@@ -302,6 +302,26 @@ describe.each([
     expect(status).toBe(200);
   });
 
+  it('a call that was given up before the node was found never reaches it', async () => {
+    const methods: string[] = [];
+    const nodeId = await serving(two, (request) => {
+      methods.push(request.method);
+      return new Response('done');
+    });
+    const ask = (method: string, headers = {}) =>
+      call(one, method, `/route/${nodeId}/api/`, { token: caller.token, headers });
+    await expect.poll(async () => (await ask('GET')).status, { timeout: 5_000 }).toBe(200);
+    process.kill(two.pid, 'SIGSTOP');
+    const began = performance.now();
+    const { body } = await ask('POST', { 'federation-timeout-ms': '300' });
+    const tookMs = performance.now() - began;
+    await sleep(200);
+    process.kill(two.pid, 'SIGCONT');
+    expect([body.code, tookMs < 800]).toEqual(['target_timeout', true]);
+    await expect.poll(async () => (await ask('PUT')).status, { timeout: 5_000 }).toBe(200);
+    expect(methods).not.toContain('POST');
+  });
+
   if (!redis) return;
   it('a caller that leaves while its limits are still asked for is not called for', async () => {
     let called = 0;

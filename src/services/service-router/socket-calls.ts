@@ -63,9 +63,10 @@ export class SocketCalls {
       exchange.fail(new CallFailed('target_timeout', 'it did not begin to answer in time')),
     );
     try {
-      deliver = await this.#relay.find(nodeId);
+      const over = exchange.head; // rejects when nobody waits any more: then the node does not hear of the call
+      deliver = (await Promise.race([this.#relay.find(nodeId), over])) as Deliver; // no head comes before it was asked for
       const head = { service, method, path, headers, body: call.body !== undefined };
-      await this.#begin(deliver, { call: id, seq: 0, head });
+      await Promise.race([this.#begin(deliver, { call: id, seq: 0, head }), over]);
       if (call.body) void this.#send(deliver, id, call.body.open(), exchange);
       return { ...checked(await exchange.head, method), body: exchange.body };
     } catch (error) {
