@@ -322,6 +322,33 @@ describe.each([
     expect(methods).not.toContain('POST');
   });
 
+  it('64 calls to a node are under way at most, whichever replica they come by, and its heartbeats find a place', async () => {
+    let begun = 0;
+    const nodeId = await serving(two, () => {
+      begun++;
+      return new Response(new ReadableStream({ pull: (stream) => stream.enqueue(new Uint8Array(64 * 1024)) }));
+    });
+    const troubles: string[] = [];
+    nodes.at(-1)!.on('error', (error) => troubles.push(error.message));
+    const offers = async () => (await call(one, 'GET', '/services/api?limit=500', { token: caller.token })).body.offers;
+    await expect.poll(offers).toContainEqual(expect.objectContaining({ node_id: nodeId, reachability: 'socket' }));
+    const statuses: unknown[] = [];
+    const calls = [one, two].flatMap((hub) =>
+      Array.from({ length: 40 }, () => {
+        const { request, answered } = begin(hub, 'GET', `/route/${nodeId}/api/`, caller.token);
+        request.on('error', () => {}).end();
+        void answered.then(({ statusCode }) => statuses.push(statusCode)); // and never read
+        return request;
+      }),
+    );
+    await expect.poll(() => statuses.length, { timeout: 15_000 }).toBe(80);
+    expect([begun, statuses.filter((status) => status === 200).length]).toEqual([64, 64]);
+    expect(statuses.filter((status) => status === 503).length).toBe(16);
+    await sleep(1_000);
+    expect(troubles).toEqual([]);
+    for (const request of calls) request.destroy();
+  });
+
   if (!redis) return;
   it('a caller that leaves while its limits are still asked for is not called for', async () => {
     let called = 0;

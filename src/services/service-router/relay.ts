@@ -12,6 +12,8 @@ interface Own {
   answered(nodeId: string, part: AnswerPart): Promise<boolean>;
   /** The socket of a node is gone: all calls through it, or the one that another replica names. */
   lost(nodeId: string, call: string | undefined): void;
+  /** Calls to a node under way. */
+  toNode(nodeId: string): number;
 }
 
 /** A call of another replica to a node that has its socket here. */
@@ -26,6 +28,8 @@ const findMs = 2_000;
 const headMs = 5_000;
 /** Until a node, or the caller behind another replica, has room for more. */
 const partMs = 60_000;
+/** Calls to one node under way at once, of this replica through any socket, and of all replicas through a socket here. */
+export const mostToNode = 64;
 /** Calls of others under way here. */
 const mostRelayed = 1_024;
 
@@ -78,6 +82,13 @@ export class Relay {
     return (part) => this.#cluster.ask(replica, 'call:part', { nodeId, part }, waitMs(part) + findMs);
   }
 
+  /** Calls of other replicas to a node under way here. */
+  toNode(nodeId: string): number {
+    let toNode = 0;
+    for (const relayed of this.#relayed.values()) if (relayed.nodeId === nodeId) toNode++;
+    return toNode;
+  }
+
   close(): void {
     for (const stop of this.#stops) stop();
   }
@@ -91,6 +102,8 @@ export class Relay {
     if (part.head) {
       if (this.#relayed.size >= mostRelayed)
         return refuse('overloaded', `${mostRelayed} calls of other replicas are under way`);
+      if (this.toNode(relayed.nodeId) + this.#own.toNode(relayed.nodeId) >= mostToNode)
+        return refuse('overloaded', `${mostToNode} calls through its socket are under way`);
       this.#relayed.set(part.call, relayed);
     }
     if (part.cancel !== undefined) this.#relayed.delete(part.call);

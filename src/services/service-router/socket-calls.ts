@@ -12,15 +12,13 @@ import type { WebsocketPool } from '../websocket-pool.ts';
 import { type Answer, type Call, CallerGone, CallFailed } from './call.ts';
 import { type AnswerHead, type AnswerPart, Exchange } from './exchange.ts';
 import type { Headers } from './headers.ts';
-import { Relay } from './relay.ts';
+import { mostToNode, Relay } from './relay.ts';
 import type { Target } from './targets.ts';
 
 export type RequestPart = HubPacket<'federation:request'>;
 /** Brings a part to the node. Answers what the node acknowledged. */
 export type Deliver = (part: RequestPart) => Promise<unknown>;
 
-/** Calls to one node under way at once, from one replica. */
-const mostToNode = 64;
 const mostCalls = 1_024;
 const lookEveryMs = 10_000;
 
@@ -35,6 +33,7 @@ export class SocketCalls {
     this.#relay = new Relay(hub, sockets, {
       answered: (nodeId, part) => this.#answered(nodeId, part),
       lost: (nodeId, call) => this.#lost(nodeId, call),
+      toNode: (nodeId) => this.#toNode(nodeId),
     });
     this.#stops = [
       () => this.#relay.close(),
@@ -84,15 +83,21 @@ export class SocketCalls {
   }
 
   #room(nodeId: string): boolean {
-    if (this.#calls.size >= mostCalls) return false;
+    return this.#calls.size < mostCalls && this.#toNode(nodeId) + this.#relay.toNode(nodeId) < mostToNode;
+  }
+
+  #toNode(nodeId: string): number {
     let toNode = 0;
     for (const exchange of this.#calls.values()) if (exchange.nodeId === nodeId) toNode++;
-    return toNode < mostToNode;
+    return toNode;
   }
 
   async #begin(deliver: Deliver, part: RequestPart): Promise<void> {
     const acknowledged = await deliver(part);
-    if (isRefusal(acknowledged)) throw new CallFailed('target_unreachable', acknowledged.detail);
+    if (isRefusal(acknowledged)) {
+      const unsent = acknowledged.refused === 'overloaded';
+      throw new CallFailed(unsent ? 'overloaded' : 'target_unreachable', acknowledged.detail, { unsent });
+    }
     const { ok, error } = (acknowledged ?? {}) as { ok?: unknown; error?: { message?: unknown } }; // nothing is sure about it
     const detail = typeof error?.message === 'string' ? error.message.slice(0, 200) : 'it did not take the call';
     if (ok !== true) throw new CallFailed('target_unreachable', detail, { unsent: true });

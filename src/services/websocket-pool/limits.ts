@@ -9,8 +9,11 @@ export const limits = {
   waiting: 1_000,
   /** Holds a payload of 256 KiB and what stands around it. */
   packetBytes: 320 * 1024,
-  /** Packets of one connection under way at once. */
-  underWay: 256,
+  /**
+   * Packets of one connection under way at once. Parts of answers wait in this number for their readers, three of each of 64 calls,
+   * beside what the SDK sends of tasks: heartbeats must find a place.
+   */
+  underWay: 512,
   /** WebSocket pings and pongs in a second; clients need none, as the hub asks who is there. */
   pings: 100,
   /** Packets, and their bytes, waiting to be sent to one connection; a slower reader is let go. */
