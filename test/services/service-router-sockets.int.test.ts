@@ -322,6 +322,30 @@ describe.each([
     expect(methods).not.toContain('POST');
   });
 
+  it('a call is ended at its node when the replica that made it is killed', async () => {
+    const env = { ...allowLocal, DATABASE_URL: one.databaseUrl!, ...(server && { REDIS_URL: server.url }) };
+    const three = await startTestHub({ env });
+    const ended: string[] = [];
+    const nodeId = await serving(two, (request) => {
+      if (request.method === 'GET') return new Response('here');
+      request.signal.addEventListener('abort', () => ended.push(new URL(request.url).pathname));
+      return new Promise<Response>(() => {});
+    });
+    for (const hub of [one, three]) {
+      const get = async () => (await call(hub, 'GET', `/route/${nodeId}/api/`, { token: caller.token })).status;
+      await expect.poll(get, { timeout: 5_000 }).toBe(200);
+    }
+    const calls = [one, three].map((hub, at) => {
+      const { request } = begin(hub, 'DELETE', `/route/${nodeId}/api/by-${at}`, caller.token);
+      request.on('error', () => {}).end();
+      return request;
+    });
+    await sleep(500);
+    await three.kill();
+    await expect.poll(() => ended, { timeout: 20_000 }).toEqual(['/by-1']);
+    for (const request of calls) request.destroy();
+  }, 60_000);
+
   it('64 calls to a node are under way at most, whichever replica they come by, and its heartbeats find a place', async () => {
     let begun = 0;
     const nodeId = await serving(two, () => {

@@ -14,12 +14,16 @@ interface Own {
   lost(nodeId: string, call: string | undefined): void;
   /** Calls to a node under way. */
   toNode(nodeId: string): number;
+  /** Whether a call is under way. */
+  has(call: string): boolean;
 }
 
 /** A call of another replica to a node that has its socket here. */
 interface Relayed {
   readonly owner: string;
   readonly nodeId: string;
+  /** How often in a row its replica did not say that it still waits. */
+  missed: number;
 }
 
 /** Until another replica says that it has the socket. */
@@ -30,6 +34,9 @@ const headMs = 5_000;
 const partMs = 60_000;
 /** Calls to one node under way at once, of this replica through any socket, and of all replicas through a socket here. */
 export const mostToNode = 64;
+/** How often other replicas are asked whether they still wait for their calls, and how often they may not say so. */
+const lookEveryMs = 5_000;
+const mostMissed = 2;
 /** Calls of others under way here. */
 const mostRelayed = 1_024;
 
@@ -58,7 +65,15 @@ export class Relay {
       }),
       this.#cluster.handle('call:part', (word, owner) => {
         const { nodeId, part } = word as { nodeId: string; part: RequestPart };
-        return this.#pass({ owner, nodeId }, part);
+        return this.#pass({ owner, nodeId, missed: 0 }, part);
+      }),
+      this.#cluster.handle('call:held', async (word) => {
+        const { calls } = word as { calls: string[] };
+        return { held: calls.filter((call) => own.has(call)) };
+      }),
+      kernel.every(lookEveryMs, () => {
+        const owners = new Set([...this.#relayed.values()].map(({ owner }) => owner));
+        for (const owner of owners) void this.#look(owner);
       }),
       this.#cluster.handle('call:answer', async (word) => {
         const { nodeId, part } = word as { nodeId: string; part: AnswerPart };
@@ -121,6 +136,21 @@ export class Relay {
     const open = !isRefusal(answer) && (answer as { open?: unknown }).open === true;
     if (!open) this.#relayed.delete(part.call);
     return open;
+  }
+
+  /** Ends the calls of a replica that is gone, or waits for them no more and was not heard when it said so. */
+  async #look(owner: string): Promise<void> {
+    const calls = [...this.#relayed.keys()].filter((call) => this.#relayed.get(call)?.owner === owner);
+    const answer = await this.#cluster.ask(owner, 'call:held', { calls }, findMs);
+    const held = isRefusal(answer) ? [] : (answer as { held: string[] }).held;
+    for (const call of calls) {
+      const relayed = this.#relayed.get(call);
+      if (!relayed) continue;
+      relayed.missed = held.includes(call) ? 0 : relayed.missed + 1;
+      if (relayed.missed < mostMissed) continue;
+      this.#relayed.delete(call);
+      void this.#tell(relayed.nodeId, { call, seq: 0, cancel: 'the replica that made the call is gone' });
+    }
   }
 
   #gone(nodeId: string): void {

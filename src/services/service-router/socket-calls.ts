@@ -34,6 +34,7 @@ export class SocketCalls {
       answered: (nodeId, part) => this.#answered(nodeId, part),
       lost: (nodeId, call) => this.#lost(nodeId, call),
       toNode: (nodeId) => this.#toNode(nodeId),
+      has: (call) => this.#calls.has(call),
     });
     this.#stops = [
       () => this.#relay.close(),
