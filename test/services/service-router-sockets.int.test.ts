@@ -1,6 +1,7 @@
 /** Routed calls to nodes that nobody can dial: through their own sockets, at this replica or another. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
+import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { FederationNode, generateKey, type ServiceHandler } from '../../src/client/node.ts';
@@ -121,6 +122,20 @@ function promises(where: () => { asked: TestHub; joined: TestHub; caller: Visito
     for await (const part of await answered) got.update(part as Buffer);
     await sending;
     expect(got.digest('hex')).toBe(sent.digest('hex'));
+  });
+
+  it('a body may take its time, as it may where a node is dialled', async () => {
+    const nodeId = await serving(where().joined, async (request) => new Response(await request.text()));
+    await known(nodeId);
+    const headers = { 'federation-timeout-ms': '500' };
+    const { request, answered } = begin(where().asked, 'POST', `/route/${nodeId}/api/`, where().caller.token, headers);
+    for (let part = 0; part < 10; part++) {
+      request.write(String(part));
+      await sleep(150);
+    }
+    request.end();
+    const response = await answered;
+    expect([response.statusCode, await text(response)]).toEqual([200, '0123456789']);
   });
 
   it('a caller that leaves is told to the handler', async () => {

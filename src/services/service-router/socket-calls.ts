@@ -59,21 +59,27 @@ export class SocketCalls {
     const leave = () => exchange.fail(new CallerGone('the caller left'));
     caller.once('abort', leave);
     exchange.body.once('close', () => caller.off('abort', leave));
-    const late = this.#hub.kernel.after(timeoutMs, () =>
-      exchange.fail(new CallFailed('target_timeout', 'it did not begin to answer in time')),
-    );
+    const expire = () => exchange.fail(new CallFailed('target_timeout', 'it did not begin to answer in time'));
+    let expiry = this.#hub.kernel.after(timeoutMs, expire);
+    let waits = true;
+    const taken = () => {
+      if (!waits) return;
+      expiry();
+      expiry = this.#hub.kernel.after(timeoutMs, expire);
+    };
     try {
       const over = exchange.head; // rejects when nobody waits any more: then the node does not hear of the call
       deliver = (await Promise.race([this.#relay.find(nodeId), over])) as Deliver; // no head comes before it was asked for
       const head = { service, method, path, headers, body: call.body !== undefined };
       await Promise.race([this.#begin(deliver, { call: id, seq: 0, head }), over]);
-      if (call.body) void this.#send(deliver, id, call.body.open(), exchange);
+      if (call.body) void this.#send(deliver, id, call.body.open(), exchange, taken);
       return { ...checked(await exchange.head, method), body: exchange.body };
     } catch (error) {
       exchange.fail(error as Error); // all that is thrown here is an Error
       throw caller.gone ? new CallerGone('the caller left', { cause: error }) : error;
     } finally {
-      late();
+      expiry();
+      waits = false;
     }
   }
 
@@ -104,8 +110,8 @@ export class SocketCalls {
     if (ok !== true) throw new CallFailed('target_unreachable', detail, { unsent: true });
   }
 
-  /** The body of the caller, as fast as the node takes it. A node may answer without all of it. */
-  async #send(deliver: Deliver, call: string, body: Readable, exchange: Exchange): Promise<void> {
+  /** The body of the caller, as fast as the node takes it: each part is told to `taken`. A node may answer without all of it. */
+  async #send(deliver: Deliver, call: string, body: Readable, exchange: Exchange, taken: () => void): Promise<void> {
     const window = new Window();
     let seq = 1;
     let wanted = true;
@@ -113,6 +119,7 @@ export class SocketCalls {
       const acknowledged = await deliver(part);
       if (isRefusal(acknowledged)) throw new CallFailed('target_unreachable', acknowledged.detail);
       wanted &&= (acknowledged as { open?: unknown } | null)?.open !== false;
+      taken();
     };
     try {
       for await (const chunk of body) {
