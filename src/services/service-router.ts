@@ -8,7 +8,7 @@ import { SocketCalls } from './service-router/socket-calls.ts';
 import { Offer, Targets } from './service-router/targets.ts';
 import { websocketPool } from './websocket-pool.ts';
 
-export { CallerGone, LentBody, Presence } from './service-router/call.ts';
+export { CallerGone, LentBody, Presence, usualMs } from './service-router/call.ts';
 export { restOf } from './service-router/path.ts';
 export { Offer };
 

@@ -460,6 +460,38 @@ describe('the circuit of a target', () => {
   }, 40_000);
 });
 
+describe('the circuit of a target, whatever its callers do,', () => {
+  const circuitOf = async (nodeId: string) => {
+    const { body } = await call(hub, 'GET', '/services/api?limit=500', { token: caller.token });
+    return (body.offers as { node_id: string; circuit: string }[]).find((offer) => offer.node_id === nodeId)?.circuit;
+  };
+
+  it('stays closed when callers give it less time than is usual', async () => {
+    const server = await upstream((_request, response) => void setTimeout(() => response.end('thought'), 3_000));
+    const { nodeId } = await offering(hub, server.url);
+    const hasty = () => ask('GET', `/route/${nodeId}/api/`, { headers: { 'federation-timeout-ms': '100' } });
+    const answers = await Promise.all(Array.from({ length: 6 }, hasty));
+    expect(answers.map(({ status }) => status)).toEqual(Array(6).fill(504));
+    expect(await circuitOf(nodeId)).toBe('closed');
+    expect(await (await ask('GET', `/route/${nodeId}/api/`)).text()).toBe('thought');
+  });
+
+  it('is not closed by a trial that its caller gave up, and the next call is a trial at once', async () => {
+    const server = await upstream((_request, response) => void response.writeHead(503).end());
+    const { nodeId } = await offering(hub, server.url);
+    const path = `/route/${nodeId}/api/`;
+    for (let failed = 0; failed < 5; failed++) expect((await ask('GET', path)).status).toBe(503);
+    server.answer = () => {};
+    await sleep(10_200);
+    await expect(ask('GET', path, { signal: AbortSignal.timeout(300) })).rejects.toThrow();
+    expect(server.got.length).toBe(6);
+    await expect.poll(() => circuitOf(nodeId)).toBe('open');
+    server.answer = hello;
+    expect(await (await ask('GET', path)).text()).toBe('hello');
+    expect(await circuitOf(nodeId)).toBe('closed');
+  }, 40_000);
+});
+
 describe('the discovery', () => {
   it('lists who offers a service, those that live first, with how each is reached', async () => {
     const services = { look: { version: '2.1', status: 'degraded' as const, port: 9000 } };

@@ -7,7 +7,7 @@ import { actorOf } from '../../doors.ts';
 import { isRefusal } from '../../errors.ts';
 import { NodeId } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
-import { CallerGone, LentBody, Offer, Presence, restOf, type ServiceRouter } from '../service-router.ts';
+import { CallerGone, LentBody, Offer, Presence, restOf, type ServiceRouter, usualMs } from '../service-router.ts';
 import { bodyLimit, prefix } from './admit.ts';
 import { responses } from './describe.ts';
 import { freshness, sendProblem } from './http.ts';
@@ -31,7 +31,6 @@ const ByCapabilityHeaders = Type.Object({
     }),
   ),
 });
-const firstByteMs = 30_000;
 /** How long a body may bring nothing, and how often that is looked at. */
 const stalledMs = 60_000;
 const lookMs = 10_000;
@@ -145,7 +144,7 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
   const settle = body && takeTime(hub, request, body);
   body?.on('error', () => {}); // whoever reads it hears of it; nobody may
   reply.raw.once('finish', () => body?.readableEnded === false && readRest(hub, request, body));
-  const timeoutMs = Number(request.headers['federation-timeout-ms'] ?? firstByteMs); // checked by the schema
+  const timeoutMs = Number(request.headers['federation-timeout-ms'] ?? usualMs); // checked by the schema
   try {
     const answer = await router.route({
       to,

@@ -4,6 +4,9 @@ import { Readable } from 'node:stream';
 import type { Code } from '../../errors.ts';
 import type { Headers, Incoming } from './headers.ts';
 
+/** How long a target has to begin its answer, unless the caller says otherwise. */
+export const usualMs = 30_000;
+
 export interface Call {
   readonly method: string;
   /** Path and query as they came; begins with `/`. */
@@ -59,6 +62,15 @@ export class CallFailed extends Error {
     this.code = code;
     this.unsent = unsent;
   }
+}
+
+/** The target had less time than is usual: that it is not well is not said by that. */
+export class TooHasty extends CallFailed {}
+
+/** The answer did not begin within the time that the caller gives. */
+export function late(timeoutMs: number, cause?: unknown): CallFailed {
+  const Late = timeoutMs < usualMs ? TooHasty : CallFailed;
+  return new Late('target_timeout', 'it did not begin to answer in time', { cause });
 }
 
 /** The caller left before there was an answer. */

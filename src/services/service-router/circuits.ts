@@ -2,10 +2,10 @@
  * A circuit breaker for each target, at this replica: five failures in a row open it, and after ten seconds one call tries
  * whether it is well again. What it does is noted in the log.
  */
-import type { CircuitBreakerPolicy } from 'cockatiel';
+import type { CircuitBreakerPolicy, IBackoff, IHalfOpenAfterBackoffContext } from 'cockatiel';
 import { LRUCache } from 'lru-cache';
 import type { Hub } from '../../hub.ts';
-import { type Answer, CallFailed, type FailureCode } from './call.ts';
+import { type Answer, CallFailed, type FailureCode, TooHasty } from './call.ts';
 import type { Target } from './targets.ts';
 
 export type CircuitState = 'closed' | 'open' | 'half_open';
@@ -62,8 +62,10 @@ export class Circuits {
     const name = nameOf(target);
     const known = this.#circuits.get(name);
     if (known) return known;
-    const policy = circuitBreaker(handleWhen(isFailure).orWhenResult(isFailing), {
-      halfOpenAfter: restMs,
+    // What a trial met that says nothing of the target does not close its circuit: the next call is a trial at once.
+    const counts = (error: Error) => circuit.state === 'half_open' || isFailure(error);
+    const policy = circuitBreaker(handleWhen(counts).orWhenResult(isFailing), {
+      halfOpenAfter: rest,
       breaker: new ConsecutiveBreaker(failuresInRow),
     });
     const circuit: Circuit = { policy, state: 'closed', retryAtMs: 0 };
@@ -73,7 +75,7 @@ export class Circuits {
     policy.onBreak((reason) => {
       const before = circuit.state;
       circuit.state = 'open';
-      circuit.retryAtMs = this.#hub.kernel.monotonicMs() + restMs;
+      circuit.retryAtMs = this.#hub.kernel.monotonicMs() + restAfter(reason);
       if (before === 'closed') this.#note(target, 'circuit.opened', describe(reason));
     });
     policy.onReset(() => {
@@ -106,10 +108,21 @@ const failing = new Set<unknown>([502, 503, 504]);
 
 /** What speaks against the target, and not against the caller or the hub. */
 function isFailure(error: Error): boolean {
-  return error instanceof CallFailed && ofTheTarget.has(error.code);
+  return error instanceof CallFailed && ofTheTarget.has(error.code) && !(error instanceof TooHasty);
 }
 
 const ofTheTarget = new Set<FailureCode>(['target_unreachable', 'target_timeout']);
+
+/** How long a circuit stays open after what opened it. */
+function restAfter(reason: object): number {
+  return 'error' in reason && reason.error instanceof Error && !isFailure(reason.error) ? 0 : restMs;
+}
+
+const rest: IBackoff<IHalfOpenAfterBackoffContext> = restFor(restMs);
+
+function restFor(duration: number): IBackoff<IHalfOpenAfterBackoffContext> {
+  return { duration, next: ({ result }) => restFor(restAfter(result)) };
+}
 
 function describe(reason: object): string {
   if ('error' in reason && reason.error instanceof CallFailed) return `${reason.error.code}: ${reason.error.message}`;

@@ -1,7 +1,7 @@
 /** The way to a target that can be dialled. */
 import { type Egress, EgressRefused, failureOf } from '../../egress.ts';
 import { Fault } from '../../errors.ts';
-import { type Answer, type Call, CallerGone, CallFailed } from './call.ts';
+import { type Answer, type Call, CallerGone, CallFailed, late } from './call.ts';
 
 /** Calls what lies under `base`. Throws `CallFailed`, `CallerGone`, and what refuses the body. */
 export async function dial(egress: Egress, base: string, call: Call): Promise<Answer> {
@@ -18,12 +18,12 @@ export async function dial(egress: Egress, base: string, call: Call): Promise<An
   } catch (error) {
     body?.destroy();
     if (caller.gone) throw new CallerGone('the caller left', { cause: error });
-    throw atTheDoor ?? failed(error, call.body?.begun === true);
+    throw atTheDoor ?? failed(error, call.body?.begun === true, timeoutMs);
   }
 }
 
 /** What the caller hears: nothing of addresses, which it could find out about that way. */
-function failed(error: unknown, begun: boolean): Error {
+function failed(error: unknown, begun: boolean, timeoutMs: number): Error {
   const unsent = !begun;
   if (error instanceof EgressRefused)
     return new CallFailed('egress_refused', 'its address is not one that the hub calls', { unsent, cause: error });
@@ -32,7 +32,7 @@ function failed(error: unknown, begun: boolean): Error {
     case 'unreachable':
       return new CallFailed('target_unreachable', 'no connection to it came about', { unsent, cause: error });
     case 'timeout':
-      return new CallFailed('target_timeout', 'it did not begin to answer in time', { cause: error });
+      return late(timeoutMs, error);
     default:
       return new CallFailed('target_unreachable', 'the connection to it broke off', { cause: error });
   }

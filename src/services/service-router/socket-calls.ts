@@ -9,7 +9,7 @@ import { isRefusal } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import type { HubPacket } from '../../protocol.ts';
 import type { WebsocketPool } from '../websocket-pool.ts';
-import { type Answer, type Call, CallerGone, CallFailed } from './call.ts';
+import { type Answer, type Call, CallerGone, CallFailed, late } from './call.ts';
 import { type AnswerHead, type AnswerPart, Exchange } from './exchange.ts';
 import type { Headers } from './headers.ts';
 import { mostToNode, Relay } from './relay.ts';
@@ -59,7 +59,7 @@ export class SocketCalls {
     const leave = () => exchange.fail(new CallerGone('the caller left'));
     caller.once('abort', leave);
     exchange.body.once('close', () => caller.off('abort', leave));
-    const expire = () => exchange.fail(new CallFailed('target_timeout', 'it did not begin to answer in time'));
+    const expire = () => exchange.fail(late(timeoutMs));
     let expiry = this.#hub.kernel.after(timeoutMs, expire);
     let waits = true;
     const taken = () => {
