@@ -96,10 +96,11 @@ export class Serving {
     const { body } = response;
     try {
       await send({ head: { status: response.status, headers: headersOf(response) } });
-      for await (const chunk of body && !bodyless.has(response.status) ? body : []) {
+      for await (const chunk of body && !bodyless.has(response.status) ? chunksOf(body, signal) : []) {
         for (const bytes of cut(chunk)) if (open && !signal.aborted) await send({ chunk: bytes });
         if (!open || signal.aborted) return;
       }
+      if (signal.aborted) return;
       await send({ end: true });
     } catch (error) {
       if (!signal.aborted) await send({ error: String(error).slice(0, 512) }).catch(() => {});
@@ -129,6 +130,20 @@ export class Serving {
         await new Promise<void>((done) => void this.#clock.after(wait, done));
       }
     }
+  }
+}
+
+/** What a body brings. It is cancelled at once when the caller is gone, though it may be silent just then. */
+async function* chunksOf(body: ReadableStream<Uint8Array>, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader();
+  const cancel = () => void reader.cancel(signal.reason).catch(() => {}); // one that failed is over
+  signal.addEventListener('abort', cancel, { once: true });
+  if (signal.aborted) cancel();
+  try {
+    for (let read = await reader.read(); !read.done; read = await reader.read()) yield read.value;
+  } finally {
+    signal.removeEventListener('abort', cancel);
+    cancel();
   }
 }
 

@@ -152,6 +152,23 @@ function promises(where: () => { asked: TestHub; joined: TestHub; caller: Visito
     await left[0];
   });
 
+  it('a caller that leaves ends a response that is silent', async () => {
+    let cancelled = false;
+    const nodeId = await serving(where().joined, () => {
+      const start = (stream: ReadableStreamDefaultController) => stream.enqueue(Buffer.from('first'));
+      const cancel = () => {
+        cancelled = true;
+      };
+      return new Response(new ReadableStream({ start, cancel }));
+    });
+    await known(nodeId);
+    const { request, answered } = begin(where().asked, 'GET', `/route/${nodeId}/api/`, where().caller.token);
+    request.on('error', () => {}).end();
+    await answered;
+    request.destroy();
+    await expect.poll(() => cancelled, { timeout: 5_000 }).toBe(true);
+  });
+
   it('a node that goes in the middle of an answer breaks it off; one that does not serve says so', async () => {
     const nodeId = await serving(where().joined, () => {
       setTimeout(() => nodes.at(-1)!.close(), 100);
