@@ -191,6 +191,20 @@ describe('a routed call', () => {
     expect(server.got.length).toBe(1);
   });
 
+  it('carries no claims that only some targets read as such, nor orders to a proxy before the hub', async () => {
+    const server = await upstream((_request, response) => {
+      response.setHeader('x-accel-redirect', '/inner');
+      response.setHeader('x-sendfile', '/etc/passwd');
+      response.end('answer');
+    });
+    const { nodeId } = await offering(hub, server.url);
+    const headers = { Federation_Caller: 'operator:x', x_forwarded_for: '10.0.0.1', X_Node_Id: 'ada', own_header: 'y' };
+    const response = await ask('GET', `/route/${nodeId}/api/`, { headers });
+    expect(await response.text()).toBe('answer');
+    expect(Object.keys(server.got[0]!.headers).filter((name) => name.includes('_'))).toEqual(['own_header']);
+    expect([response.headers.get('x-accel-redirect'), response.headers.get('x-sendfile')]).toEqual([null, null]);
+  });
+
   it('answers the events of a stream one by one, as they come', async () => {
     const heard: string[] = [];
     const server = await upstream(async (_request, response) => {
@@ -407,11 +421,10 @@ describe('a call by capability', () => {
     const capabilities = ['retry'];
     await offering(hub, failing.url, { capabilities });
     const good = await offering(hub, well.url, { capabilities });
-    for (let asked = 0; asked < 6; asked++) {
+    for (let asked = 0; asked < 6 || failing.got.length === 0; asked++) {
       const response = await ask('GET', '/route/by-capability/retry/');
       expect([response.status, response.headers.get('federation-node')]).toEqual([200, good.nodeId]);
     }
-    expect(failing.got.length).toBeGreaterThan(0);
   });
 
   it('is not repeated when it could do something twice', async () => {

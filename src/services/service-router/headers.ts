@@ -25,7 +25,7 @@ const hopByHop = new Set([
 const credentials = new Set(['authorization', 'cookie', 'cookie2', 'forwarded', 'signature', 'signature-input']);
 const claims = /^(x-forwarded-|x-real-ip$|x-client-ip$|x-node-|x-federation-|federation-|cf-connecting-|true-client-)/;
 
-/** What would speak for the hub's origin in a browser. */
+/** What would speak for the hub's origin in a browser, or for the hub to a proxy before it. */
 const ofTheOrigin = new Set([
   'alt-svc',
   'clear-site-data',
@@ -37,6 +37,9 @@ const ofTheOrigin = new Set([
   'set-cookie',
   'set-cookie2',
   'strict-transport-security',
+  'x-accel-redirect',
+  'x-lighttpd-send-file',
+  'x-sendfile',
 ]);
 
 /** Federations that a call may pass. */
@@ -77,7 +80,8 @@ function kept(incoming: Incoming, unwanted: (name: string) => boolean): Headers 
   const headers: Headers = {};
   for (const name in incoming) {
     const value = incoming[name]; // names are in small letters, as Node and undici give them
-    if (value === undefined || hopByHop.has(name) || named.includes(name) || unwanted(name)) continue;
+    const read = name.replaceAll('_', '-'); // as CGI and WSGI read it: both are the same there
+    if (value === undefined || hopByHop.has(read) || named.includes(name) || unwanted(read)) continue;
     headers[name] = typeof value === 'string' ? value : [...value];
   }
   return headers;
