@@ -191,6 +191,15 @@ describe('a routed call', () => {
     expect(server.got.length).toBe(1);
   });
 
+  it.each(['content-length', 'transfer-encoding'])('may be a GET with a body, by its %s', async (header) => {
+    const server = await upstream(echo);
+    const { nodeId } = await offering(hub, server.url);
+    const how = { [header]: header === 'content-length' ? '5' : 'chunked' };
+    const { request, answered } = begin(hub, 'GET', `/route/${nodeId}/api/_search`, caller.token, how);
+    request.end('query');
+    expect(await text(await answered)).toBe('query');
+  });
+
   it('carries no claims that only some targets read as such, nor orders to a proxy before the hub', async () => {
     const server = await upstream((_request, response) => {
       response.setHeader('x-accel-redirect', '/inner');

@@ -7,6 +7,7 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { STATUS_CODES } from 'node:http';
+import type { Readable } from 'node:stream';
 import swagger from '@fastify/swagger';
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
@@ -80,15 +81,9 @@ export async function createHttp(
     const refused = await admit(hub, request, reply);
     if (refused) return sendProblem(reply, request, refused);
   });
-  app.addHook('preParsing', (request, reply, payload, done) => {
-    const { identity, headers } = request;
-    const counted = countBody(request, reply, payload);
-    if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return done(null, counted);
-    done(
-      null,
-      checkedBody(counted, headers['content-digest'], (refused) => new InvalidInput(refused, 'body')),
-    );
-  });
+  app.addHook('preParsing', (request, reply, payload, done) =>
+    done(null, bodyAsSigned(request, reply, payload as Readable)),
+  );
   app.addHook('onRoute', (route) => {
     if (!route.config?.sensitive) return;
     route.preHandler = async (request, reply) => {
@@ -108,6 +103,14 @@ export async function createHttp(
   docsPage(app, () => app.swagger());
   app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   return { app, handler: (request, response) => app.routing(request, response) };
+}
+
+/** The body as it comes, counted; of a signed request, it fails at its end when it is not the one that was signed. */
+export function bodyAsSigned(request: FastifyRequest, reply: FastifyReply, payload: Readable): Readable {
+  const { identity, headers } = request;
+  const counted = countBody(request, reply, payload);
+  if (identity.kind !== 'node' || identity.signedWith === undefined || !hasBody(headers)) return counted;
+  return checkedBody(counted, headers['content-digest'], (refused) => new InvalidInput(refused, 'body'));
 }
 
 /** Routes that are added from now on must say who may use them. */

@@ -9,8 +9,9 @@ import { NodeId } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
 import { CallerGone, LentBody, Offer, Presence, restOf, type ServiceRouter, usualMs } from '../service-router.ts';
 import { bodyLimit, prefix } from './admit.ts';
+import { hasBody } from './content-digest.ts';
 import { responses } from './describe.ts';
-import { freshness, sendProblem } from './http.ts';
+import { bodyAsSigned, freshness, sendProblem } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
 import { cutWhenStuck } from './stuck-readers.ts';
 
@@ -140,7 +141,7 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
     if (!reply.raw.writableFinished) caller.leave();
   });
   const charge = charging(hub, request);
-  const body = request.body as Readable | undefined; // the parser above leaves the stream
+  const body = bodyOf(request, reply);
   const settle = body && takeTime(hub, request, body);
   body?.on('error', () => {}); // whoever reads it hears of it; nobody may
   reply.raw.once('finish', () => body?.readableEnded === false && readRest(hub, request, body));
@@ -171,6 +172,12 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
     settle?.();
     charge.settle();
   }
+}
+
+/** The parser above leaves the stream; of a GET or HEAD, which seldom have a body, nobody else looks at it. */
+function bodyOf(request: FastifyRequest, reply: FastifyReply): Readable | undefined {
+  if (request.body) return request.body as Readable; // of the parser
+  return hasBody(request.headers) ? bodyAsSigned(request, reply, request.raw) : undefined;
 }
 
 /** Nobody is there to be answered. */
