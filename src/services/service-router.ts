@@ -15,6 +15,8 @@ export { Offer };
 export interface ServiceRouter {
   /** All nodes that say they offer a service; those that live first, then by id. */
   offers(service: string): Offer[];
+  /** Whether a node may be called at all: it is a member, neither banned nor blocked. */
+  mayBeCalled(nodeId: string): boolean;
   /**
    * Brings a call to its target. Refuses `invalid_input`, `loop_detected`, `no_target`, and with what was `tried` and the
    * `alternatives` `target_unreachable`, `target_timeout`, `circuit_open`, `egress_refused`, `overloaded`. Throws `CallerGone`.

@@ -214,6 +214,24 @@ describe('a routed call', () => {
     expect([response.headers.get('x-accel-redirect'), response.headers.get('x-sendfile')]).toEqual([null, null]);
   });
 
+  it('ends when its caller, or its target, may not take part any more', async () => {
+    const server = await upstream((_request, response) => void response.write('first'));
+    const ban = (nodeId: string) =>
+      call(hub, 'POST', `/governance/bans/${nodeId}`, { token: hub.adminToken, body: { reason: 'test' } });
+    for (const banned of ['caller', 'target']) {
+      const { nodeId } = await offering(hub, server.url);
+      const { token } = await joinByHttp(hub, `calls-${banned}`);
+      const { request, answered } = begin(hub, 'GET', `/route/${nodeId}/api/`, token);
+      request.on('error', () => {}).end();
+      const response = (await answered).on('error', () => {}).resume();
+      const ended = new Promise<void>((done) => response.once('close', done));
+      await sleep(1_500);
+      expect(request.destroyed).toBe(false);
+      expect((await ban(banned === 'caller' ? 'calls-caller' : nodeId)).status).toBe(200);
+      await Promise.race([ended, sleep(3_000).then(() => Promise.reject(new Error(`goes on: ${banned}`)))]);
+    }
+  });
+
   it('answers the events of a stream one by one, as they come', async () => {
     const heard: string[] = [];
     const server = await upstream(async (_request, response) => {

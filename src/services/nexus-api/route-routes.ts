@@ -13,6 +13,7 @@ import { hasBody } from './content-digest.ts';
 import { responses } from './describe.ts';
 import { bodyAsSigned, freshness, sendProblem } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
+import { stillAdmitted } from './still-admitted.ts';
 import { cutWhenStuck } from './stuck-readers.ts';
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
@@ -48,7 +49,22 @@ const problems = [
   'overloaded',
 ] as const;
 
+/** How often it is asked whether those of a call under way may still call and be called. */
+const judgeMs = 1_000;
+
+/** What calls are made with, and a look at each that is under way. */
+interface Routing {
+  readonly hub: Hub;
+  readonly router: ServiceRouter;
+  readonly looks: Set<() => void>;
+}
+
 export function routeRoutes(api: FastifyInstance, hub: Hub, router: ServiceRouter): void {
+  const routing: Routing = { hub, router, looks: new Set() };
+  const stop = hub.kernel.every(judgeMs, () => {
+    for (const look of routing.looks) look();
+  });
+  api.addHook('onClose', async () => stop());
   api.get<{ Params: { name: string }; Querystring: Type.Static<typeof PageQuery> }>(
     '/services/:name',
     {
@@ -100,7 +116,7 @@ export function routeRoutes(api: FastifyInstance, hub: Hub, router: ServiceRoute
         },
         handler: (request, reply) => {
           const { node: nodeId, service } = request.params;
-          return bring(hub, router, request, reply, { nodeId, service });
+          return bring(routing, request, reply, { nodeId, service });
         },
       });
       routed.route<{ Params: { capability: string }; Headers: Type.Static<typeof ByCapabilityHeaders> }>({
@@ -118,7 +134,7 @@ export function routeRoutes(api: FastifyInstance, hub: Hub, router: ServiceRoute
         },
         handler: (request, reply) => {
           const { 'federation-service': service } = request.headers;
-          return bring(hub, router, request, reply, { capability: request.params.capability, service });
+          return bring(routing, request, reply, { capability: request.params.capability, service });
         },
       });
     }
@@ -133,7 +149,7 @@ const ownSegments = prefix.split('/').length - 1 + 3;
 type To = Parameters<ServiceRouter['route']>[0]['to'];
 
 /** Makes the call and streams what comes back. */
-async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, reply: FastifyReply, to: To) {
+async function bring({ hub, router, looks }: Routing, request: FastifyRequest, reply: FastifyReply, to: To) {
   const { raw } = request;
   if (reply.raw.closed) return leave(request, reply); // while the guards were asked
   const caller = new Presence();
@@ -141,6 +157,12 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
     if (!reply.raw.writableFinished) caller.leave();
   });
   const charge = charging(hub, request);
+  const may = stillAdmitted(hub, request.identity, 'act');
+  let target: string | undefined;
+  const look = () => {
+    if (!may() || (target !== undefined && !router.mayBeCalled(target))) reply.raw.destroy();
+  };
+  looks.add(look);
   const body = bodyOf(request, reply);
   const settle = body && takeTime(hub, request, body);
   body?.on('error', () => {}); // whoever reads it hears of it; nobody may
@@ -158,6 +180,7 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
       actor: actorOf(request.identity),
     });
     if (isRefusal(answer)) return sendProblem(reply, request, answer);
+    target = String(answer.headers['federation-node']); // the router says so
     reply.hijack();
     const allowance = reply.getHeaders() as OutgoingHttpHeaders; // those that were set
     reply.raw.writeHead(answer.status, { ...allowance, ...answer.headers });
@@ -169,6 +192,7 @@ async function bring(hub: Hub, router: ServiceRouter, request: FastifyRequest, r
     if (!(error instanceof CallerGone)) throw error;
     leave(request, reply);
   } finally {
+    looks.delete(look);
     settle?.();
     charge.settle();
   }

@@ -67,6 +67,10 @@ export class Router {
     return this.#targets.offers(service, (target) => this.#circuits.state(target));
   }
 
+  mayBeCalled(nodeId: string): boolean {
+    return this.#targets.mayBeCalled(nodeId);
+  }
+
   /**
    * Makes the call. Refuses `invalid_input` (the path), `loop_detected`, `no_target`, and what the last target met, with
    * `tried` and `alternatives`. Throws `CallerGone`.

@@ -75,6 +75,11 @@ export class Targets {
     return offers.sort((a, b) => rank[a.node_status] - rank[b.node_status] || (a.node_id < b.node_id ? -1 : 1));
   }
 
+  mayBeCalled(nodeId: string): boolean {
+    const node = this.#hub.live.nodes.get(nodeId);
+    return node !== undefined && this.#mayBeCalled(node);
+  }
+
   /** A service of a node, when it may be called now. */
   named(nodeId: string, service: string): Target | undefined {
     const node = this.#hub.live.nodes.get(nodeId);
