@@ -162,7 +162,7 @@ const local = /(^|\.)localhost\.?$/;
 
 /** An IPv6 address stands in brackets in a URL. */
 function bare(hostname: string): string {
-  return hostname.replace(/^\[(.*)\]$/, '$1');
+  return hostname.startsWith('[') ? hostname.slice(1, -1) : hostname;
 }
 
 async function openAgent(rule: AddressRule, resolve: Resolve): Promise<Agent> {

@@ -104,7 +104,7 @@ const load: Load = {
 
 const eventsAtOnce = 32;
 let received = 0;
-let changes = 0;
+let changes = eventsAtOnce; // those before were made when the sockets subscribed
 let delivered = () => {};
 
 /** Those that are under way at once are of different ones, which nothing makes wait for each other. */

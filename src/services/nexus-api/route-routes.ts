@@ -1,5 +1,5 @@
 /** Discovery by service, and calls that the hub brings to a service or a capability: streamed both ways, whatever they carry. */
-import type { OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { OutgoingHttpHeaders } from 'node:http';
 import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
@@ -13,8 +13,8 @@ import { hasBody } from './content-digest.ts';
 import { responses } from './describe.ts';
 import { bodyAsSigned, freshness, sendProblem } from './http.ts';
 import { cursorAfter, defaultLimit, NextCursor, PageQuery, placeOf } from './page.ts';
+import { passOn } from './pass-on.ts';
 import { stillAdmitted } from './still-admitted.ts';
-import { cutWhenStuck } from './stuck-readers.ts';
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'] as const;
 const ServiceName = Type.String({ minLength: 1, maxLength: 64 });
@@ -182,12 +182,11 @@ async function bring({ hub, router, looks }: Routing, request: FastifyRequest, r
     if (isRefusal(answer)) return sendProblem(reply, request, answer);
     target = String(answer.headers['federation-node']); // the router says so
     reply.hijack();
-    const allowance = reply.getHeaders() as OutgoingHttpHeaders; // those that were set
-    reply.raw.writeHead(answer.status, { ...allowance, ...answer.headers });
-    if (answer.body.readableLength === 0) reply.raw.flushHeaders(); // a stream may be silent at first
-    answer.body.once('pause', () => cutWhenStuck(hub.kernel, reply.raw));
-    answer.body.on('data', (chunk: Buffer) => charge.answer(chunk.length));
-    await pass(answer.body, reply.raw);
+    const headers: OutgoingHttpHeaders = answer.headers;
+    const allowance = reply.getHeaders();
+    for (const name in allowance) headers[name] ??= allowance[name];
+    reply.raw.writeHead(answer.status, headers);
+    await passOn(hub.kernel, answer, reply.raw, charge.answer);
   } catch (error) {
     if (!(error instanceof CallerGone)) throw error;
     leave(request, reply);
@@ -235,22 +234,6 @@ function takeTime({ doors, kernel }: Hub, { raw }: FastifyRequest, body: Readabl
     stop();
     hurry();
   };
-}
-
-/** Resolves when the answer is out, or one side ended early, which ends the other. Node's own `pipeline` costs a tenth of a small call. */
-function pass(body: Readable, answer: ServerResponse): Promise<void> {
-  return new Promise((done) => {
-    body.once('error', () => answer.destroy());
-    answer.once('close', () => {
-      body.destroy();
-      done();
-    });
-    if (answer.closed) {
-      body.destroy();
-      done();
-    } else if (body.destroyed && !body.readableEnded) answer.destroy();
-    else body.pipe(answer);
-  });
 }
 
 /** Takes what goes through from the allowance of the caller, as it goes. What the door has counted already is not taken twice. */

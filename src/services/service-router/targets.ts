@@ -120,7 +120,7 @@ export class Targets {
   #claim({ node_id, profile }: NodeRow, service: string): ServiceClaim | undefined {
     const said = [profile.services, this.#health.reading(node_id)?.services];
     const claims = said.flatMap((services) => (services && Object.hasOwn(services, service) ? services[service]! : []));
-    return claims.length === 0 ? undefined : Object.assign({}, ...claims);
+    return claims.length < 2 ? claims[0] : Object.assign({}, ...claims);
   }
 
   #target({ node_id: nodeId, profile }: NodeRow, service: string, { port }: ServiceClaim): Target {
