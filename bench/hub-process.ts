@@ -53,7 +53,7 @@ export function spawnHub({ folder, database, port = 0, env }: HubSettings) {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !/^(FEDERATION_|FEDHUB_|DATABASE_URL|REDIS_URL|NODE_OPTIONS)/.test(name),
   );
-  const child = spawn(process.execPath, ['--import', watch.href, ...profiling, ...(process.env.HUBFLAGS?.split(' ') ?? []), fedhub.pathname, '--json', 'serve'], {
+  const child = spawn(process.execPath, ['--import', watch.href, ...profiling, fedhub.pathname, '--json', 'serve'], {
     env: {
       ...Object.fromEntries(inherited),
       FEDERATION_DATA_DIR: folder,
