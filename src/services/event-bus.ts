@@ -93,9 +93,9 @@ function tellPaused(fanout: Fanout, sockets: WebsocketPool): Cancel {
     take(shown) {
       const [owner] = shown.parties;
       const { data, meta } = shown.event as LogEvent<'subscription.paused'>; // the one type asked for
-      if (!owner?.startsWith('node:') || meta.actor === owner) return;
+      if (!owner?.actor.startsWith('node:') || meta.actor === owner.actor || !shown.isOf(owner.actor)) return;
       const packet = { subscription: data.subscription_id, event: shown.view('full').event };
-      sockets.tell(owner.slice('node:'.length), 'federation:event', packet);
+      sockets.tell(owner.actor.slice('node:'.length), 'federation:event', packet);
     },
   });
 }

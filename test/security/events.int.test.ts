@@ -140,6 +140,50 @@ describe('of what a federation keeps to those who govern', () => {
     owner.socket.close();
     other.socket.close();
   });
+
+  test('what tasks of a removed node held does not reach who takes its name, on any way; what its own tasks hold does', async () => {
+    const asker = await joinBySocket(hub, 'asker');
+    const former = await joinBySocket(hub, 'namesake');
+    const { position: before } = await happen();
+    const submit = async (socket: RawSocket, payload: string) => {
+      const submission = { type: 'for-namesakes', payload, requirements: { node: 'namesake' } };
+      return String((await socket.ask('federation:task:submit', submission)).task_id);
+    };
+    const work = async (socket: RawSocket, message: string) => {
+      const { task } = await socket.ask('federation:task:claim', { types: ['for-namesakes'] });
+      const { task_id, lease } = task as { task_id: string; lease: number };
+      expect((await socket.ask('federation:task:progress', { task_id, lease, message })).ok).toBe(true);
+      return { task_id, lease };
+    };
+    const made = await submit(former.socket, 'of-former');
+    expect((await work(former.socket, 'of-former')).task_id).toBe(made);
+    await admin('POST', `/tasks/${made}/cancel`, { reason: 'of-former' });
+    const open = await submit(former.socket, 'of-former');
+    await submit(asker.socket, 'of-asker');
+    expect((await work(former.socket, 'of-former')).task_id).toBe(open);
+    await admin('DELETE', '/nodes/namesake');
+    const hearer = await listen(await joinBySocket(hub, 'namesake'), before);
+    await admin('POST', `/tasks/${open}/cancel`, { reason: 'of-former' });
+    await work(hearer.socket, 'of-namesake');
+    await submit(hearer.socket, 'of-namesake');
+    const { id } = await happen();
+    const ways: [string, () => readonly Told[] | Promise<readonly Told[]>][] = [
+      ['stream', () => hearer.stream.events],
+      ['socket', () => told(hearer.socket)],
+      ['cursor', async () => (await hearer.read()).events],
+      ['webhook', () => hearer.sent()],
+    ];
+    for (const [way, events] of ways) {
+      await expect.poll(async () => subjects(await events()), { timeout: 10_000, message: way }).toContain(id);
+      const heard = await events();
+      expect(heard.map(({ type }) => type).filter((type) => type === 'task.cancelled')).toHaveLength(2);
+      const text = JSON.stringify(heard);
+      expect(text, way).not.toMatch(/of-former|of-asker/);
+      expect(text.match(/of-namesake/g), way).toHaveLength(2);
+    }
+    hearer.stream.close();
+    for (const { socket } of [asker, hearer]) socket.close();
+  });
 });
 
 describe('who loses its rights', () => {

@@ -103,7 +103,7 @@ describe('what is seen of an event', () => {
     const events = steps.flatMap((step) => (step.step === 'tell' ? [step.event] : []));
     expect(new Set(events.map(({ type }) => type)).size).toBeGreaterThan(60);
     for (const { type, data: held } of events) {
-      const shown = new Shown(event(type, held), 'fed', undefined);
+      const shown = new Shown(event(type, held), 'fed', [], () => 0);
       for (const view of ['full', 'plain'] as const) {
         expect(Compile(CloudEvent).Check(shown.view(view).event)).toBe(true);
         const { data } = shown.view(view).event as { data: object };
@@ -131,16 +131,26 @@ describe('what is seen of an event', () => {
     expect(plain(node('observer'), true)).toBe('full');
     expect(plain(node('admin'), false)).toBe('full');
     expect(plain(operator('audit'), false)).toBe('plain');
-    const shown = new Shown(submitted({ value: { text: 'hush' } }), 'fed', 'node:ada');
+    const shown = new Shown(
+      submitted({ value: { text: 'hush' } }),
+      'fed',
+      [{ actor: 'node:ada', position: 1 }],
+      () => 0,
+    );
     expect(shown.view('plain').json).not.toMatch(/hush|x\.example/);
     expect(shown.view('full').event.data).toMatchObject({ payload: { value: { text: 'hush' } } });
-    const sealed = new Shown(submitted({ sealed: { subject: 's', key_id: 'k', sealed: 'bytes' } }), 'fed', 'node:ada');
+    const sealed = new Shown(
+      submitted({ sealed: { subject: 's', key_id: 'k', sealed: 'bytes' } }),
+      'fed',
+      [{ actor: 'node:ada', position: 1 }],
+      () => 0,
+    );
     expect(sealed.view('full').event.data).toMatchObject({ payload: { sealed: true } });
     expect(sealed.view('full').json).not.toContain('bytes');
   });
 
   it('is put into words once for each view', () => {
-    const shown = new Shown(event('node.left', { node_id: 'a' }), 'fed', undefined);
+    const shown = new Shown(event('node.left', { node_id: 'a' }), 'fed', [], () => 0);
     expect(shown.view('full')).toBe(shown.view('full'));
     expect(shown.view('full').frame).toBe(shown.view('full').frame);
     expect(shown.view('full').frame.toString()).toMatch(/^id: 3\nevent: node\.left\ndata: \{.*\}\n\n$/);

@@ -146,19 +146,18 @@ export class Channels {
 
   /** Those in the rooms of a group who are parties of an event, and so may see more of it. */
   #partiesIn(group: Group, shown: Shown): Member[] {
-    return shown.parties.flatMap((party, at) =>
-      shown.parties.indexOf(party) === at && party.startsWith('node:')
-        ? [...(this.#byNode.get(party.slice('node:'.length)) ?? [])].filter(
-            (member) => member.group === group && member.room !== undefined,
-          )
-        : [],
+    const actors = [...new Set(shown.parties.map(({ actor }) => actor))].filter((actor) => actor.startsWith('node:'));
+    return actors.flatMap((actor) =>
+      [...(this.#byNode.get(actor.slice('node:'.length)) ?? [])].filter(
+        (member) => member.group === group && member.room !== undefined,
+      ),
     );
   }
 
   /** Sends to one, as it may see it now. */
   #tell({ channel, group }: Member, shown: Shown): boolean {
     const hearer = channel.hearer();
-    const name = hearer && viewFor(shown.type, hearer, shown.parties.includes(`node:${hearer.nodeId}`));
+    const name = hearer && viewFor(shown.type, hearer, shown.isOf(`node:${hearer.nodeId}`));
     if (!name) return false;
     const { event } = shown.view(name);
     if (!fits(group.filter, event.data as object)) return false; // as above

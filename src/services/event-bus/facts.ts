@@ -1,22 +1,28 @@
-/** Recorded events made ready to be shown: read, and, where it matters, with the name of whose they are. */
+/** Recorded events made ready to be shown: read, and, where it matters, with those whose they are. */
 import { LRUCache } from 'lru-cache';
 import type { LogEvent } from '../../events/catalog.ts';
 import { decode, NewerEvent } from '../../events/decode.ts';
 import type { Recorded } from '../../events/log.ts';
 import type { Hub } from '../../hub.ts';
-import { Shown } from './shown.ts';
-import { hasParties } from './visible.ts';
+import { type Party, Shown } from './shown.ts';
+import { hasParties, workerIn } from './visible.ts';
 
 /** Tasks and subscriptions whose owners are remembered; of others the first event of their stream is read again. */
 const rememberedOwners = 50_000;
+/** Assignments whose positions are remembered. */
+const rememberedWork = 50_000;
 /** Streams read side by side. */
 const readTogether = 50;
+const pageEvents = 500;
 
 export class Facts {
-  readonly #hub: Pick<Hub, 'log' | 'kernel' | 'federationId'>;
-  readonly #owners = new LRUCache<string, string>({ max: rememberedOwners });
+  readonly #hub: Pick<Hub, 'log' | 'kernel' | 'live' | 'federationId'>;
+  /** By stream. */
+  readonly #owners = new LRUCache<string, Party>({ max: rememberedOwners });
+  /** Positions of assignments, by stream and lease. */
+  readonly #work = new LRUCache<string, number>({ max: rememberedWork });
 
-  constructor(hub: Pick<Hub, 'log' | 'kernel' | 'federationId'>) {
+  constructor(hub: Pick<Hub, 'log' | 'kernel' | 'live' | 'federationId'>) {
     this.#hub = hub;
   }
 
@@ -33,11 +39,28 @@ export class Facts {
       if (owner !== undefined) this.#owners.set(event.stream, owner);
       else if (!this.#owners.has(event.stream)) unknown.add(event.stream);
     }
-    if (unknown.size > 0) await this.#look([...unknown]);
-    return events.map((event) => {
-      const owner = hasParties(event.type) ? this.#owners.get(event.stream) : undefined;
-      return new Shown(event, this.#hub.federationId, owner);
-    });
+    await eachOf([...unknown], (stream) => this.#findOwner(stream));
+    await this.#findWork(events);
+    const { federationId } = this.#hub;
+    const sinceOf = (actor: string) => this.#sinceOf(actor);
+    return events.map((event) => new Shown(event, federationId, this.#partiesOf(event), sinceOf));
+  }
+
+  /** A token of an operator has a name that nobody else gets. */
+  #sinceOf(actor: string): number {
+    if (!actor.startsWith('node:')) return Number.NEGATIVE_INFINITY;
+    return this.#hub.live.nodes.get(actor.slice('node:'.length))?.registered_position ?? Number.POSITIVE_INFINITY;
+  }
+
+  #partiesOf(event: LogEvent): readonly Party[] {
+    const owner = hasParties(event.type) ? this.#owners.get(event.stream) : undefined;
+    if (!owner) return [];
+    const worker = workerIn(event);
+    if (!worker) return [owner];
+    const actor = `node:${worker.nodeId}`;
+    // A member that is older than the task is the one that it was given to, whenever that was.
+    const known = this.#sinceOf(actor) < owner.position ? owner.position : this.#work.get(workKey(event, worker));
+    return known === undefined ? [owner] : [owner, { actor, position: known }];
   }
 
   #read(recorded: Recorded): LogEvent | undefined {
@@ -54,22 +77,50 @@ export class Facts {
   }
 
   /** The first event of a stream says whose it is. */
-  async #look(streams: readonly string[]): Promise<void> {
-    for (let at = 0; at < streams.length; at += readTogether) {
-      const some = streams.slice(at, at + readTogether);
-      await Promise.all(
-        some.map(async (stream) => {
-          const [first] = await this.#hub.log.readStream(stream, 0, 1);
-          const event = first && this.#read(first);
-          const owner = event && ownerIn(event);
-          if (owner !== undefined) this.#owners.set(stream, owner);
-        }),
-      );
+  async #findOwner(stream: string): Promise<void> {
+    const [first] = await this.#hub.log.readStream(stream, 0, 1);
+    const event = first && this.#read(first);
+    const owner = event && ownerIn(event);
+    if (owner !== undefined) this.#owners.set(stream, owner);
+  }
+
+  /** When tasks were given to members that are younger than they: such a one, or one that had its name before. */
+  async #findWork(events: readonly LogEvent[]): Promise<void> {
+    const unknown = new Set<string>();
+    for (const event of events) {
+      const worker = workerIn(event);
+      if (!worker) continue;
+      if (event.type === 'task.assigned') this.#work.set(workKey(event, worker), event.position);
+      const since = this.#sinceOf(`node:${worker.nodeId}`);
+      const { position: submittedAt = 0 } = this.#owners.get(event.stream) ?? {};
+      const inDoubt = submittedAt < since && since < event.position;
+      if (inDoubt && !this.#work.has(workKey(event, worker))) unknown.add(event.stream);
     }
+    await eachOf([...unknown], async (stream) => {
+      for (let from = 0; ; from += pageEvents) {
+        const page = await this.#hub.log.readStream(stream, from, pageEvents);
+        for (const recorded of page) {
+          const event = recorded.type === 'task.assigned' ? this.#read(recorded) : undefined;
+          const worker = event && workerIn(event);
+          if (worker) this.#work.set(workKey(event, worker), event.position);
+        }
+        if (page.length < pageEvents) return;
+      }
+    });
   }
 }
 
-function ownerIn(event: LogEvent): string | undefined {
-  if (event.type === 'task.submitted') return event.data.submitter;
-  return event.type === 'subscription.created' ? event.data.owner : undefined;
+async function eachOf(streams: readonly string[], find: (stream: string) => Promise<void>): Promise<void> {
+  for (let at = 0; at < streams.length; at += readTogether) {
+    await Promise.all(streams.slice(at, at + readTogether).map(find));
+  }
+}
+
+function workKey({ stream }: LogEvent, { lease }: { readonly lease: number }): string {
+  return `${stream} ${lease}`;
+}
+
+function ownerIn({ type, data, position }: LogEvent): Party | undefined {
+  if (type === 'task.submitted') return { actor: data.submitter, position };
+  return type === 'subscription.created' ? { actor: data.owner, position } : undefined;
 }

@@ -50,7 +50,7 @@ export async function readHistory(
     const identity = wish.standing();
     if (isRefusal(identity)) return identity;
     for (const one of shown) {
-      const name = viewFor(one.type, identity, one.parties.includes(wish.actor));
+      const name = viewFor(one.type, identity, one.isOf(wish.actor));
       const view = name && one.view(name);
       if (!view || !fits(wish.filter, view.event.data as object)) continue; // data of events are objects
       const size = Buffer.byteLength(view.json);

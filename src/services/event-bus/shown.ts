@@ -2,7 +2,7 @@
 import type { EventType, LogEvent } from '../../events/catalog.ts';
 import { idOf, targets } from '../../projections/audit-log.ts';
 import type { CloudEvent } from '../../protocol.ts';
-import { dataOf, partyNodesOf, type ViewName } from './visible.ts';
+import { dataOf, type ViewName } from './visible.ts';
 
 /** An event as those see it who may see this much of it. */
 export class View {
@@ -26,18 +26,30 @@ export class View {
   }
 }
 
+/** One whose event it is. */
+export interface Party {
+  /** As `meta.actor` names it. */
+  readonly actor: string;
+  /** Where it became a party. Who took the name later is none. */
+  readonly position: number;
+}
+
+/** Since which position somebody is known by a name; infinite for one that is not there. */
+export type SinceOf = (actor: string) => number;
+
 export class Shown {
   readonly event: LogEvent;
   readonly #federationId: string;
-  /** Whose it is, as `meta.actor` names them; at most two. */
-  readonly parties: readonly string[];
+  /** Whose it is; at most two, the owner first: who handed in the task, whose subscription it is. */
+  readonly parties: readonly Party[];
+  readonly #sinceOf: SinceOf;
   readonly #views = new Map<ViewName, View>();
 
-  /** `owner`: who handed in the task, whose subscription it is. */
-  constructor(event: LogEvent, federationId: string, owner: string | undefined) {
+  constructor(event: LogEvent, federationId: string, parties: readonly Party[], sinceOf: SinceOf) {
     this.event = event;
     this.#federationId = federationId;
-    this.parties = owner === undefined ? [] : [owner, ...partyNodesOf(event)];
+    this.parties = parties;
+    this.#sinceOf = sinceOf;
   }
 
   get type(): EventType {
@@ -46,6 +58,11 @@ export class Shown {
 
   get position(): number {
     return this.event.position;
+  }
+
+  /** Whether it is an event of whoever has this name now. */
+  isOf(actor: string): boolean {
+    return this.parties.some((party) => party.actor === actor && this.#sinceOf(actor) < party.position);
   }
 
   view(name: ViewName): View {

@@ -168,7 +168,7 @@ export class EventStream extends Readable {
       this.end();
       return;
     }
-    const name = viewFor(shown.type, identity, shown.parties.includes(actor));
+    const name = viewFor(shown.type, identity, shown.isOf(actor));
     const view = name && shown.view(name);
     if (view && fits(filter, view.event.data as object)) this.#put(view.frame); // data of events are objects
   }

@@ -144,11 +144,11 @@ export function dataOf(event: LogEvent, view: ViewName): object {
   return show ? show(data as never) : data; // as above
 }
 
-/** Who an event belongs to besides its owner (who handed the task in, whose subscription it is), as `meta.actor` names them. */
-export function partyNodesOf({ type, data }: LogEvent): readonly string[] {
-  return type.startsWith('task.') && 'node_id' in data && typeof data.node_id === 'string'
-    ? [`node:${data.node_id}`]
-    : [];
+/** Who works on the task that an event is of, and under which lease: it belongs to that node besides its owner. */
+export function workerIn({ type, data }: LogEvent): { readonly nodeId: string; readonly lease: number } | undefined {
+  if (!type.startsWith('task.') || !('node_id' in data) || !('lease' in data)) return undefined;
+  const { node_id: nodeId, lease } = data;
+  return typeof nodeId === 'string' && typeof lease === 'number' ? { nodeId, lease } : undefined;
 }
 
 /** What is sealed is told of, never handed on: the parties ask for it where it is opened for them. */
