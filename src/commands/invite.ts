@@ -2,7 +2,7 @@
  * One invite and its uses. A use spans two streams, the invite's and the node's: it is claimed before the node is registered
  * and becomes used, or is released, after. So of two nodes that race for the last use one gets in, on whichever replicas.
  */
-import { refuse } from '../errors.ts';
+import { type Refusal, refuse } from '../errors.ts';
 import type { NodeRole } from '../events/node.ts';
 import { isoTime } from '../kernel.ts';
 import type { Aggregate, Decide } from './execute.ts';
@@ -72,11 +72,15 @@ export interface NewInvite {
   readonly nodeId?: string | undefined;
   readonly publicKey?: string | undefined;
   readonly lifetimeMs: number;
+  /** Why there is no room for it. Decided on here, because a command that was done before is answered so, room or not. */
+  readonly full?: Refusal | undefined;
 }
 
+/** Refuses `conflict` when the id was drawn before, and what `full` says. */
 export const create: Decide<State, NewInvite, { expiresAt: string }> = (state, command, { now }) => {
-  const { inviteId: invite_id, hash, label, role, uses, nodeId, publicKey, lifetimeMs } = command;
+  const { inviteId: invite_id, hash, label, role, uses, nodeId, publicKey, lifetimeMs, full } = command;
   if (state) return refuse('conflict', `there is an invite ${invite_id} already`);
+  if (full) return full;
   const expires_at = isoTime(now + lifetimeMs);
   const bound = { ...(nodeId && { node_id: nodeId }), ...(publicKey && { public_key: publicKey }) };
   return {

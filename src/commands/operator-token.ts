@@ -1,5 +1,5 @@
 /** Operator tokens: made once, shown once, kept as hashes. */
-import { refuse } from '../errors.ts';
+import { type Refusal, refuse } from '../errors.ts';
 import type { Aggregate, Decide } from './execute.ts';
 
 export const operatorTokenStream = (prefix: string): string => `operator-${prefix}`;
@@ -34,21 +34,17 @@ export interface NewOperatorToken {
   readonly scopes: string[];
   /** ISO 8601; undefined: good until revoked. */
   readonly expiresAt?: string | undefined;
+  /** Why there is no room for it. Decided on here, because a command that was done before is answered so, room or not. */
+  readonly full?: Refusal | undefined;
 }
 
-/** Refuses `conflict` when the prefix was drawn before. */
-export const createToken: Decide<State, NewOperatorToken, undefined> = (state, { expiresAt, ...token }) =>
-  state.made
-    ? refuse('conflict', `there is a token ${token.prefix} already`)
-    : {
-        events: [
-          {
-            type: 'operator-token.created',
-            data: { ...token, ...(expiresAt !== undefined && { expires_at: expiresAt }) },
-          },
-        ],
-        reply: undefined,
-      };
+/** Refuses `conflict` when the prefix was drawn before, and what `full` says. */
+export const createToken: Decide<State, NewOperatorToken, undefined> = (state, { expiresAt, full, ...token }) => {
+  if (state.made) return refuse('conflict', `there is a token ${token.prefix} already`);
+  if (full) return full;
+  const data = { ...token, ...(expiresAt !== undefined && { expires_at: expiresAt }) };
+  return { events: [{ type: 'operator-token.created', data }], reply: undefined };
+};
 
 /** Makes a token worthless for ever. Doing it twice is harmless. Refuses `not_found`. */
 export const revokeToken: Decide<State, { prefix: string }, undefined> = (state, { prefix }) => {

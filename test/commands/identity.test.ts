@@ -5,6 +5,7 @@ import { announce, keyring, tellErased } from '../../src/commands/keyring.ts';
 import { node, rotateKey } from '../../src/commands/node.ts';
 import { createToken, operatorToken, revokeToken, usedEveryMs, useToken } from '../../src/commands/operator-token.ts';
 import { open, renew, revoke, session } from '../../src/commands/session.ts';
+import { refuse } from '../../src/errors.ts';
 import type { DomainEvent } from '../../src/events/catalog.ts';
 import { given, past } from './given.ts';
 
@@ -125,6 +126,9 @@ describe('an operator token', () => {
       .when(createToken, { ...token, expiresAt: past })
       .gives({ type: 'operator-token.created', data: { ...token, expires_at: past } });
     given(operatorToken, created).when(createToken, token).refused('conflict');
+    given(operatorToken)
+      .when(createToken, { ...token, full: refuse('limit_reached', 'there are too many') })
+      .refused('limit_reached');
   });
 
   it('is revoked once, and only when it is there', () => {

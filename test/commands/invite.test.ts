@@ -1,5 +1,6 @@
 import { describe, it } from 'vitest';
 import { claim, claimMs, create, invite, release, revoke, use } from '../../src/commands/invite.ts';
+import { refuse } from '../../src/errors.ts';
 import type { DomainEvent } from '../../src/events/catalog.ts';
 import { isoTime } from '../../src/kernel.ts';
 import { given, now } from './given.ts';
@@ -46,6 +47,9 @@ describe('an invite', () => {
       .when(create, { ...wish, nodeId: 'ada', publicKey: 'A'.repeat(43) })
       .gives(createdWith({ node_id: 'ada', public_key: 'A'.repeat(43) }));
     given(invite, created).when(create, wish).refused('conflict');
+    given(invite)
+      .when(create, { ...wish, full: refuse('limit_reached', 'there are too many') })
+      .refused('limit_reached');
   });
 
   it('is claimed for a node, with the role it gives', () => {

@@ -169,6 +169,26 @@ function startSlowly() {
   return { headers, body, upgraded, connected, stop: () => clearInterval(trickle) };
 }
 
+describe('places that are all taken', () => {
+  test.each([
+    ['/auth/tokens', { label: 'one of many', scopes: ['read'] }],
+    ['/governance/invites', { label: 'one of many' }],
+  ])('of %s: nothing is made any more, and what was made before is answered so by its key', async (path, body) => {
+    const make = (key: string) =>
+      call(hub, 'POST', path, { token: hub.adminToken, body, headers: { 'idempotency-key': key } });
+    let made = '';
+    for (let full = false, tries = 0; !full && tries < 30; tries++) {
+      const keys = Array.from({ length: 50 }, (_, at) => `many-${tries}-${at}`);
+      for (const [at, { status, body: answer }] of (await Promise.all(keys.map(make))).entries()) {
+        if (status === 201) made = keys[at]!;
+        else full = answer.code === 'limit_reached';
+      }
+    }
+    expect((await make('one-more')).body.code).toBe('limit_reached');
+    expect((await make(made)).body.code).toBe('already_done');
+  });
+});
+
 describe('slow requests', () => {
   test('do not keep others waiting', async () => {
     const many = Array.from({ length: 300 }, () => bare(head));

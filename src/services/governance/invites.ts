@@ -21,9 +21,10 @@ import { makeSecret, parseSecret, sameHash } from '../../shown-once.ts';
 
 /** Invites that somebody could still use; beyond, none is made. Held by each replica as it reads the log. */
 const mostOpen = 1_000;
+const noRoom = refuse('limit_reached', `${mostOpen} invites are open; revoke some`);
 
 /** What an administrator wants of an invite. */
-export type InviteWish = Omit<NewInvite, 'inviteId' | 'hash'>;
+export type InviteWish = Omit<NewInvite, 'inviteId' | 'hash' | 'full'>;
 
 export interface MadeInvite {
   readonly inviteId: string;
@@ -39,11 +40,10 @@ export class Invites {
     this.#hub = hub;
   }
 
-  /** Makes one. Refuses `limit_reached`. */
+  /** Makes one. Refuses `limit_reached`, `already_done`. */
   async create(wish: InviteWish, about: About): Promise<Executed<MadeInvite> | Refusal> {
-    if (this.openCount() >= mostOpen) return refuse('limit_reached', `${mostOpen} invites are open; revoke some`);
     const { shown, name: inviteId, hash } = makeSecret(this.#hub.kernel, 'fhi');
-    const command = { ...wish, inviteId, hash };
+    const command = { ...wish, inviteId, hash, full: this.openCount() >= mostOpen ? noRoom : undefined };
     const made = await this.#hub.executor.execute(inviteStream(inviteId), invite, create, command, about);
     if (isRefusal(made)) return made;
     return { position: made.position, reply: { inviteId, invite: shown, expiresAt: made.reply.expiresAt } };

@@ -17,6 +17,7 @@ import type { Scope } from '../../rights.ts';
 
 /** Tokens that were not revoked; expired ones count until they are. */
 const mostTokens = 1_000;
+const noRoom = refuse('limit_reached', `there are ${mostTokens} tokens; revoke some first`);
 
 export interface NewToken {
   readonly label: string;
@@ -53,11 +54,11 @@ export function createOperatorTokens(hub: Hub): OperatorTokens {
   return {
     async create({ label, scopes, expiresInDays }, about) {
       const open = [...live.operatorTokens.values()].filter(({ revoked_at }) => revoked_at === null).length;
-      if (open >= mostTokens) return refuse('limit_reached', `there are ${mostTokens} tokens; revoke some first`);
+      const full = open >= mostTokens ? noRoom : undefined;
       const { token, prefix, hash } = makeOperatorToken(kernel);
       const expiresAt =
         expiresInDays === undefined ? undefined : isoTime(kernel.now() + expiresInDays * 24 * 3_600_000);
-      const wanted = { prefix, hash, label, scopes: [...scopes], expiresAt };
+      const wanted = { prefix, hash, label, scopes: [...scopes], expiresAt, full };
       const created = await executor.execute(operatorTokenStream(prefix), operatorToken, createToken, wanted, about);
       if (isRefusal(created)) return created;
       if (administers(scopes, expiresAt)) {
