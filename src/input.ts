@@ -20,10 +20,25 @@ export function checker<S extends TSchema>(schema: S): (value: unknown) => Stati
     if (excess) return refuse('invalid_input', excess);
     if (validator.Check(value)) return value;
     const errors = validator.Errors(value).slice(0, 8);
-    const places = errors.map(({ instancePath, message }) => ({ path: instancePath.slice(0, 200) || '/', message }));
+    const places = errors.map(({ instancePath, schemaPath, keyword, message }) => {
+      const words = keyword === 'pattern' ? descriptionAt(schema, schemaPath.replace(/^#\/?/, '')) : undefined;
+      return {
+        path: instancePath.slice(0, 200) || '/',
+        message: words ? `does not fit: ${words} (${message})` : message,
+      };
+    });
     const first = places[0];
     return refuse('invalid_input', `${first?.path}: ${first?.message}`, { errors: places });
   };
+}
+
+/** What a schema says of itself in words. Names of members in its path may hold slashes, as those that are patterns do. */
+function descriptionAt(schema: unknown, path: string): string | undefined {
+  if (typeof schema !== 'object' || schema === null) return undefined;
+  const members = schema as Record<string, unknown>; // JSON Schema
+  if (path === '') return typeof members.description === 'string' ? members.description : undefined;
+  const name = Object.keys(members).find((key) => path === key || path.startsWith(`${key}/`));
+  return name === undefined ? undefined : descriptionAt(members[name], path.slice(name.length + 1));
 }
 
 /** Members of an object that are bytes, by their schema; only those of the object itself may be. */

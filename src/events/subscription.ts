@@ -9,7 +9,8 @@ const subscription_id = SubscriptionId;
 const EventPattern = Type.String({
   maxLength: 128,
   pattern: '^(?:[a-z0-9-]+|\\*)(?:\\.(?:[a-z0-9-]+|\\*))*(?:\\.>)?$|^>$',
-  description: 'Types of events: `node.*`, `task.completed`, `>`',
+  description:
+    'Types of events, words in small letters with dots between them; `*` stands for any one word, `>` at the end for one or more: `node.*`, `task.completed`, `>`',
 });
 export const EventPatterns = Type.Array(EventPattern, { minItems: 1, maxItems: 32, uniqueItems: true });
 

@@ -126,6 +126,19 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
         expect(code).toMatch(response.status === 406 ? 'not_acceptable' : 'invalid_input');
         expect(response.status, JSON.stringify([query, headers])).toBe(code === 'not_acceptable' ? 406 : 400);
       }
+      for (const wrong of ['**', 'Node.*']) {
+        const body = { label: 'x', patterns: ['node.*', wrong], delivery: { kind: 'cursor' } };
+        const said =
+          /patterns.*\/1: does not fit: Types of events, .*`\*` stands for any one word, `>` at the end for one or more/;
+        const refused = [
+          await call(second, 'POST', '/subscriptions', { token: ada.token, body }),
+          await call(second, 'GET', `/events?patterns=node.*,${wrong}`, { token: ada.token }),
+        ];
+        for (const { body: problem } of refused) {
+          expect(problem).toMatchObject({ code: 'invalid_input', detail: expect.stringMatching(said) });
+          expect(problem.errors).toMatchObject([{ message: expect.stringContaining('`node.*`') }]);
+        }
+      }
       const head = await fetch(`${second.url}/api/federation/events`, {
         method: 'HEAD',
         headers: { authorization: `Bearer ${ada.token}` },
