@@ -25,8 +25,13 @@ export const Reading = Type.Object({
   resources: Type.Optional(Resources),
   models: Type.Optional(Type.Array(ModelReading, { maxItems: 256 })),
   active_tasks: Type.Optional(Type.Integer({ minimum: 0 })),
-  /** Ids of the tasks it works on: their leases are renewed, and no others. Unsaid: all that it was given. */
-  running_tasks: Type.Optional(Type.Array(Type.String({ maxLength: 64 }), { maxItems: 1_000 })),
+  running_tasks: Type.Optional(
+    Type.Array(Type.String({ maxLength: 64 }), {
+      maxItems: 1_000,
+      description:
+        'Ids of the tasks it works on: their leases are renewed, and no others. Unsaid: all that it was given; what it claimed before it opened its newest session over HTTP only when it says how far it is since then',
+    }),
+  ),
 });
 export type Reading = Type.Static<typeof Reading>;
 

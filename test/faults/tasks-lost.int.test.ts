@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { AssignedTask } from '../../src/protocol.ts';
-import { call } from '../security/visitor.ts';
+import { call, httpDoor, joinByHttp, post, prove } from '../security/visitor.ts';
 import { TaskNode } from '../services/task-node.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 
@@ -109,6 +109,39 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('wit
     const late = one!.task_id === lost ? one! : other!;
     expect(await forgetful.complete(late)).toMatchObject({ ok: false, error: { code: 'lease_lost' } });
     expect(await forgetful.complete(one === late ? other! : one!)).toMatchObject({ ok: true });
+  }, 60_000);
+
+  it.concurrent('a node over HTTP that forgot what it claimed loses it a while after it opened a new session; one that goes on with it keeps it', async () => {
+    const type = fresh('type');
+    const ada = await enlist(first, 'none');
+    beat(ada);
+    const claimant = async () => {
+      const taskId = await submit(ada, { type });
+      const node = await joinByHttp(first, fresh('node'), { work: { capacity: 1, mode: 'claim', types: [type] } });
+      const timer = setInterval(() => void post(first, `/nodes/${node.nodeId}/heartbeat`, {}, node.token), 1_000);
+      onTestFinished(() => clearInterval(timer));
+      const { body } = await post(second, '/tasks/claim', { wait_ms: 5_000 }, node.token);
+      const task = body.task as AssignedTask;
+      expect(task.task_id).toBe(taskId);
+      const again = async () =>
+        httpDoor(first).register(await prove(first, httpDoor(first), { ...node, purpose: 'session' }));
+      const says = (what: string) => post(second, `/tasks/${taskId}/${what}`, { lease: task.lease }, node.token);
+      return { taskId, again, says };
+    };
+    const [steady, busy, forgetful] = [await claimant(), await claimant(), await claimant()];
+    await sleep(1_000);
+    for (const { again } of [busy, forgetful]) expect(await again()).toMatchObject({ ok: true });
+    await sleep(1_000);
+    expect((await busy.says('progress')).status).toBe(200);
+    const doer = await enlist(first, type, does);
+    beat(doer);
+    const began = performance.now();
+    expect(await finished(ada, forgetful.taskId, 20_000)).toMatchObject({ status: 'completed' });
+    expect(performance.now() - began).toBeGreaterThan(6_000);
+    expect((await forgetful.says('complete')).body).toMatchObject({ code: 'lease_lost' });
+    await sleep(10_000);
+    expect(doer.tasks).toMatchObject([{ task_id: forgetful.taskId, lease: 2, attempt: 2 }]);
+    for (const { says } of [steady, busy]) expect((await says('complete')).status).toBe(200);
   }, 60_000);
 
   it.concurrent('who works for long keeps its task for as long as it is heard', async () => {

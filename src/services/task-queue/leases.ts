@@ -20,6 +20,8 @@ const termHeartbeats = 3;
 const socketlessMs = 10_000;
 /** What the log did not take is tried again after so long. */
 const againMs = 1_000;
+/** So far the clocks of replicas may be apart. */
+const clocksApartMs = 10_000;
 /** Overdue moments of one look at most; the rest is looked at in the next second. */
 const mostAtOnce = 2_000;
 const together = 200;
@@ -30,6 +32,8 @@ interface Moment extends Placed {
   since: number;
   /** The newest heartbeats of its node did not list it since then. */
   unlistedSince?: number | undefined;
+  /** Its node opened a session over HTTP after it said last how far it is: it may have forgotten it. */
+  reopenedAt?: number | undefined;
 }
 
 export class Leases {
@@ -58,10 +62,13 @@ export class Leases {
     this.#health = health;
     this.#registry = registry;
     this.#termMs = Math.max(shortestTermMs, termHeartbeats * hub.config.heartbeatMs);
-    const { nodes: directory, bans } = hub.live;
+    const { nodes: directory, bans, sessions } = hub.live;
     this.#stops = [
       directory.onChange((nodeId, row) => (!row || row.status === 'offline') && this.#gone(nodeId)),
       bans.onChange((nodeId, ban) => ban && this.#gone(nodeId)),
+      sessions.onChange((_id, row, { type }) => {
+        if (row?.transport === 'http' && type === 'session.opened') this.#reopened(row.node_id);
+      }),
     ];
   }
 
@@ -69,7 +76,11 @@ export class Leases {
   begin(): void {
     this.end();
     this.#onDuty = true;
-    for (const row of this.#changes.values()) this.#follow(row);
+    for (const row of this.#changes.values()) {
+      this.#follow(row);
+      const moment = this.#moments.get(row.task_id);
+      if (moment && this.#isOlderThanSession(row)) moment.reopenedAt = moment.since;
+    }
   }
 
   /** Gives the duty up. */
@@ -122,9 +133,10 @@ export class Leases {
     const known = this.#moments.get(taskId);
     if (isHeld(row)) {
       const rank = now + (status === 'assigned' ? ackMs : this.#termMs);
-      if (known && progressed) known.since = now;
-      else if (known) this.#rank(this.#held, Object.assign(known, { since: now, unlistedSince: undefined }), rank);
-      else {
+      if (known) {
+        Object.assign(known, { since: now, reopenedAt: undefined });
+        if (!progressed) this.#rank(this.#held, Object.assign(known, { unlistedSince: undefined }), rank);
+      } else {
         const moment = { taskId, since: now, rank, turn: this.#turn++, place: 0 };
         this.#moments.set(taskId, moment);
         this.#held.push(moment);
@@ -182,8 +194,26 @@ export class Leases {
       return Math.max(moment.unlistedSince + shortestTermMs, moment.since + this.#termMs);
     }
     moment.unlistedSince = undefined;
+    // What was pushed to it is told again when it comes back; of what it claimed nobody reminds it.
+    if (!listed && row.how === 'claim' && moment.reopenedAt !== undefined) return moment.reopenedAt + this.#termMs;
     const silentMs = this.#registry.suspicion(row.node_id)?.silent_ms ?? Number.POSITIVE_INFINITY;
     return Math.max(moment.since, now - silentMs) + this.#termMs;
+  }
+
+  /** A node proved its key again, as one does that was started anew. */
+  #reopened(nodeId: string): void {
+    const now = this.#hub.kernel.monotonicMs();
+    for (const taskId of this.#nodes.get(nodeId)?.held ?? []) {
+      const moment = this.#moments.get(taskId);
+      if (moment) moment.reopenedAt ??= now;
+    }
+  }
+
+  /** Whether a node opened its session after it said last how far it is with a task, by the clocks of those who wrote it. */
+  #isOlderThanSession({ node_id, assigned_at, progressed_at }: OpenTaskRow): boolean {
+    const session = this.#hub.live.sessions.get(`${node_id}/http`);
+    const heard = Date.parse(progressed_at ?? assigned_at ?? '');
+    return session !== undefined && Date.parse(session.opened_at) - clocksApartMs > heard;
   }
 
   /** Whether a node that holds tasks may keep them at all. */
