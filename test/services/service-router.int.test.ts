@@ -71,6 +71,22 @@ describe('a routed call', () => {
     expect(server.got.map((got) => got.method)).toEqual([method]);
   });
 
+  it.each(['', 'foo', 'text/', ';', '/', 'text/plain foo', 'text/html;'])(
+    'passes a body on under the type %j, as it passes any other',
+    async (type) => {
+      const server = await upstream(echo);
+      const { nodeId } = await offering(hub, server.url);
+      for (const method of ['POST', 'DELETE']) {
+        const headers = { 'content-type': type, 'content-length': '8' };
+        const { request, answered } = begin(hub, method, `/route/${nodeId}/api/`, caller.token, headers);
+        request.end('whatever');
+        const answer = await answered;
+        expect([answer.statusCode, await text(answer)]).toEqual([200, 'whatever']);
+      }
+      expect(server.got.map(({ headers }) => headers['content-type'])).toEqual([type, type]);
+    },
+  );
+
   it('goes to the port that the service states', async () => {
     const [base, service] = [await upstream(hello), await upstream(hello)];
     const { nodeId } = await offering(hub, base.url, { services: { api: { port: service.port } } });

@@ -33,6 +33,8 @@ const ByCapabilityHeaders = Type.Object({
     }),
   ),
 });
+/** Types that Fastify can read. What is no such type is the target's to judge, and is hidden from Fastify. */
+const plainType = /^[\w.+-]+\/[\w.+-]+(;|$)/;
 /** How long a body may bring nothing, and how often that is looked at. */
 const stalledMs = 60_000;
 const lookMs = 10_000;
@@ -99,6 +101,11 @@ export function routeRoutes(api: FastifyInstance, hub: Hub, router: ServiceRoute
   void api.register(async (routed) => {
     routed.removeAllContentTypeParsers();
     routed.addContentTypeParser('*', (_request, body, done) => done(null, body));
+    routed.addHook('onRequest', (request, _reply, done) => {
+      const type = request.raw.headers['content-type'];
+      if (type !== undefined && !plainType.test(type)) request.headers = { 'content-type': undefined };
+      done();
+    });
     for (const method of methods) {
       const name = `${method[0]}${method.slice(1).toLowerCase()}`;
       routed.route<{ Params: { node: string; service: string }; Headers: Type.Static<typeof CallHeaders> }>({
