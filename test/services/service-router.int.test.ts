@@ -411,6 +411,40 @@ describe('a routed call', () => {
     expect(await problem(wrong)).toMatchObject({ status: 400, code: 'invalid_input' });
   });
 
+  it('is given up when that time is over, not half a second later, however long its body took before', async () => {
+    const server = await upstream((request, response) => {
+      request.resume().once('end', () => setTimeout(() => response.end('late'), 250));
+    });
+    const { nodeId } = await offering(hub, server.url);
+    const within = async (timeoutMs: number) => {
+      const headers = { 'federation-timeout-ms': String(timeoutMs) };
+      const { request, answered } = begin(hub, 'POST', `/route/${nodeId}/api/`, caller.token, headers);
+      request.write('slow');
+      await sleep(700);
+      request.end('ly');
+      const answer = await answered;
+      answer.resume();
+      return answer.statusCode;
+    };
+    const bare = await ask('GET', `/route/${nodeId}/api/`, { headers: { 'federation-timeout-ms': '100' } });
+    expect(await problem(bare)).toMatchObject({ status: 504, code: 'target_timeout' });
+    expect(await within(100)).toBe(504);
+    expect(await within(600)).toBe(200);
+  });
+
+  it('may begin its answer in time and go on after it', async () => {
+    const server = await upstream((_request, response) => {
+      response.write('begun');
+      setTimeout(() => response.end(', done'), 600);
+    });
+    const { nodeId } = await offering(hub, server.url);
+    const response = await ask('POST', `/route/${nodeId}/api/`, {
+      headers: { 'federation-timeout-ms': '200' },
+      body: 'all',
+    });
+    expect(await response.text()).toBe('begun, done');
+  });
+
   it('is for members: neither strangers nor observers route', async () => {
     const server = await upstream(hello);
     const { nodeId } = await offering(hub, server.url);

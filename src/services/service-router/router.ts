@@ -141,7 +141,7 @@ export class Router {
   async #reachEitherWay(target: Target, call: Call): Promise<Answer> {
     if (!target.base) return this.#sockets.call(target, call);
     try {
-      return await dial(this.#hub.egress, target.base, call);
+      return await dial(this.#hub, target.base, call);
     } catch (error) {
       const elsewhere = error instanceof CallFailed && error.unsent && target.socket;
       if (!elsewhere || error.code === 'overloaded') throw error;
