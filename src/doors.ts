@@ -14,7 +14,7 @@ import {
   STATUS_CODES,
 } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import proxyAddress from '@fastify/proxy-addr';
 import type { About } from './commands/execute.ts';
@@ -183,8 +183,15 @@ class Slot<Guard> {
 
 /** How long a request may take to come, milliseconds; looked at each second, where Node itself would look twice a minute. */
 const limits = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsCheckingInterval: 1_000 };
+/** Newer versions of Node ask this, and serve what is not taken like any other request. */
+const upgrades = { shouldUpgradeCallback: takesUpgrade };
 /** Connections of all kinds; sockets have a bound of their own, below this. */
 const mostConnections = 24_000;
+/** Header lines that Node keeps; it leaves out what comes after. */
+const mostHeaders = 100;
+
+/** Where sockets connect: the only path on which the hub takes an upgrade. */
+export const socketPath = '/socket.io/';
 
 export class Doors {
   readonly identity = new Slot<IdentityGuard>('identity');
@@ -198,6 +205,10 @@ export class Doors {
   readonly #trusted: (address: string, hop: number) => boolean;
   readonly #kernel: Kernel;
   readonly #unhurried = new WeakSet<Duplex>();
+  /** Connections whose next request waits until the one before is answered; Node does not know of them meanwhile. */
+  readonly #queued = new Set<Duplex>();
+  /** What a connection is announced to the server with, when it can be read. */
+  readonly #connected: 'connection' | 'secureConnection';
   #handler: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
 
   constructor(config: Config, kernel: Kernel) {
@@ -209,13 +220,17 @@ export class Doors {
     };
     this.server = config.tls
       ? createTlsServer(
-          { ...limits, cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) },
+          { ...limits, ...upgrades, cert: readFileSync(config.tls.certFile), key: readFileSync(config.tls.keyFile) },
           handle,
         )
-      : createServer(limits, handle);
-    this.server.maxHeadersCount = 100;
+      : createServer({ ...limits, ...upgrades }, handle);
+    this.#connected = config.tls ? 'secureConnection' : 'connection';
+    this.server.maxHeadersCount = mostHeaders;
     this.server.maxConnections = mostConnections;
     this.server.on('checkExpectation', handle); // an Expect header is no reason to refuse without a word
+    this.server.on('upgrade', (request: IncomingMessage, socket: Duplex, rest: Buffer) => {
+      if (!takesUpgrade(request)) this.#ignoreUpgrade(request, socket, rest);
+    });
     this.server.on('clientError', (error: Error & { code?: string }, socket) => {
       if (error.code === requestTimeout && this.#unhurried.has(socket)) return;
       answerUnreadable(error, socket);
@@ -280,10 +295,57 @@ export class Doors {
     if (!this.server.listening) return;
     const closed = new Promise<void>((done) => this.server.close(() => done()));
     this.server.closeIdleConnections();
-    const calm = this.#kernel.after(graceMs, () => this.server.closeAllConnections());
+    const calm = this.#kernel.after(graceMs, () => {
+      this.server.closeAllConnections();
+      for (const socket of this.#queued) socket.destroy();
+    });
     await closed;
     calm();
   }
+
+  /**
+   * Serves a request as if it had not asked for another protocol, as RFC 9110, 7.8 allows: curl and Java ask for HTTP/2 with
+   * whatever they send. Node hands over the connection when it has read the head, so what came goes back without the wish, and
+   * the server takes the connection as a new one, for which all limits hold.
+   */
+  #ignoreUpgrade(request: IncomingMessage, socket: Duplex, rest: Buffer): void {
+    if (request.rawHeaders.length >= 2 * mostHeaders) {
+      socket.on('error', () => {});
+      answer('payload_too_large', socket); // one that was left out may say where the body ends
+    } else {
+      socket.unshift(Buffer.concat([headWithoutUpgrade(request), rest]));
+      this.#resume(socket);
+    }
+  }
+
+  #resume(socket: Duplex): void {
+    const { _httpMessage: before } = socket as Answered;
+    if (!before) return void this.server.emit(this.#connected, socket);
+    const ignore = () => {}; // the answer under way hears that the connection closed
+    this.#queued.add(socket.on('error', ignore));
+    before.once('close', () => {
+      this.#queued.delete(socket.off('error', ignore));
+      if (socket.destroyed || !socket.writable) return;
+      (socket as Socket).setTimeout(0); // it rested for a moment, as far as Node knew
+      this.#resume(socket);
+    });
+  }
+}
+
+/** The connection of a request that came behind another, whose answer Node notes there. */
+type Answered = Duplex & { readonly _httpMessage?: ServerResponse | null };
+
+function takesUpgrade({ url = '' }: IncomingMessage): boolean {
+  return url.startsWith(socketPath);
+}
+
+/** The head as it came, but for the header; without it, no upgrade is asked for, whatever `Connection` says. */
+function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+  let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    if (rawHeaders[at]!.toLowerCase() !== 'upgrade') head += `${rawHeaders[at]}: ${rawHeaders[at + 1]}\r\n`;
+  }
+  return Buffer.from(`${head}\r\n`, 'latin1'); // as Node read it
 }
 
 function sayNotReady(response: ServerResponse): void {
@@ -300,7 +362,10 @@ const unreadableCodes: Readonly<Record<string, Code>> = {
 /** What came is no HTTP, or came too slowly: an answer while there is someone to answer, then the connection is cut. */
 function answerUnreadable(error: Error & { code?: string }, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const code = unreadableCodes[error.code ?? ''] ?? 'invalid_input';
+  answer(unreadableCodes[error.code ?? ''] ?? 'invalid_input', socket);
+}
+
+function answer(code: Code, socket: Duplex): void {
   const { status } = codes[code];
   const body = problem(code);
   const head = [

@@ -10,6 +10,7 @@ export const codes = {
   cursor_invalid: { status: 400, title: 'The cursor was not issued by this list' },
   key_invalid: { status: 400, title: 'The public key is malformed, non-canonical or of small order' },
   protocol_unsupported: { status: 400, title: 'The hub does not speak this protocol version' },
+  upgrade_refused: { status: 400, title: 'A WebSocket cannot be opened here' },
   unauthenticated: { status: 401, title: 'No proof of identity was given, or it was not accepted' },
   token_expired: { status: 401, title: 'The session token or operator token is no longer valid' },
   nonce_invalid: { status: 401, title: 'The nonce was not issued by this hub for this node and purpose' },

@@ -1,7 +1,7 @@
 /** Persistent Socket.IO connections of nodes: takes their packets, pushes what happened, and lets go of whom it must. */
 import type { IncomingMessage } from 'node:http';
 import { Server } from 'socket.io';
-import { anonymous } from '../doors.ts';
+import { anonymous, socketPath } from '../doors.ts';
 import { isRefusal, refuse } from '../errors.ts';
 import type { Hub } from '../hub.ts';
 import type { ClientPacketName, HubPacket, HubPacketName } from '../protocol.ts';
@@ -51,6 +51,8 @@ export const websocketPool = service({
   needs: { registry: nodeRegistry },
   async start(hub, { registry }) {
     const io: PoolServer = new Server({
+      path: socketPath,
+      destroyUpgrade: false, // the doors see to those on other paths
       transports: ['websocket'],
       serveClient: false,
       perMessageDeflate: false,

@@ -1,4 +1,5 @@
 /** Whatever comes in over HTTP, from anyone: never a 5xx, and every refusal a problem document with a code of the list. */
+import { once } from 'node:events';
 import { connect } from 'node:net';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -360,15 +361,70 @@ describe('requests as they come over the wire', () => {
     expect(answer.endsWith('\r\n\r\n')).toBe(true);
   });
 
-  test('an upgrade to anything but the socket is not taken', async () => {
-    const upgrade = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='];
-    const lines = ['GET /api/federation/status HTTP/1.1', 'Host: hub', 'Connection: Upgrade', ...upgrade, '', ''];
-    expect(await wire(lines.join('\r\n'))).not.toContain('101');
+  test('no tunnel is opened', async () => {
     expect(await wire(request('CONNECT 169.254.169.254:80 HTTP/1.1'))).not.toContain('200');
   });
 
   test('polling is no way in', async () => {
     const answer = await wire(request('GET /socket.io/?EIO=4&transport=polling HTTP/1.1'));
     expect(answer).toContain('HTTP/1.1 400');
+  });
+});
+
+describe('a request that asks for another protocol', () => {
+  const h2c = ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA'];
+  const webSocket = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=='];
+  const asking = (line: string, headers: readonly string[] = h2c, body = '') =>
+    [line, 'Host: hub', ...headers, '', body].join('\r\n');
+  const last = request('GET /api/federation/status HTTP/1.1');
+  const statuses = (answers: string) => [...answers.matchAll(/HTTP\/1\.1 (\d{3})/g)].map((match) => Number(match[1]));
+  const status = 'GET /api/federation/status HTTP/1.1';
+  const challenge = 'POST /api/federation/auth/challenge HTTP/1.1';
+  const wanted = '{"node_id":"alpha","purpose":"register"}';
+  const json = 'Content-Type: application/json';
+
+  test.each([
+    ['HTTP/2', asking(status, ['Connection: close', ...h2c]), 200],
+    ['a WebSocket', asking(status, ['Connection: close, Upgrade', ...webSocket]), 200],
+    ['something on a path that is none', asking('GET /none HTTP/1.1', ['Connection: close', ...h2c]), 404],
+    [
+      'something beside the path of sockets',
+      asking('GET /socket.io?EIO=4 HTTP/1.1', ['Connection: close', ...h2c]),
+      404,
+    ],
+    ['HTTP/2 on the path of sockets', asking('GET /socket.io/?EIO=4&transport=websocket HTTP/1.1'), 400],
+    ['HTTP/2 in a head that is too long to be read whole', asking(status, [...h2c, ...Array(120).fill('X-A: b')]), 413],
+  ])('%s is answered as any other', async (_what, sent, expected) => {
+    expect(statuses(await wire(sent))).toEqual([expected]);
+  });
+
+  test.each([
+    ['of a stated length', [`Content-Length: ${wanted.length}`], wanted],
+    ['in chunks', ['Transfer-Encoding: chunked'], `${wanted.length.toString(16)}\r\n${wanted}\r\n0\r\n\r\n`],
+  ])('keeps its body %s, and the requests behind it', async (_how, framing, body) => {
+    const answers = await wire(asking(challenge, [...h2c, json, ...framing], body) + last);
+    expect(statuses(answers)).toEqual([200, 200]);
+    expect(answers).toContain('"nonce"');
+  });
+
+  test('waits for its turn behind others, and may be the next on a connection again and again', async () => {
+    const none = asking('GET /none HTTP/1.1');
+    const plain = asking('GET /api/federation/auth/nothing HTTP/1.1', []);
+    const sent = [plain, plain, none, asking(status), ...Array(12).fill(none), plain, last];
+    expect(statuses(await wire(sent.join('')))).toEqual([404, 404, 404, 200, ...Array(12).fill(404), 404, 200]);
+    expect(hub.stderr()).not.toContain('MaxListeners');
+  });
+
+  test('that leaves at any moment harms nobody', async () => {
+    for (const sent of [
+      asking(status),
+      asking(status, []) + asking(status),
+      asking(challenge, [...h2c, json, 'Content-Length: 9']),
+    ]) {
+      const leaving = connect(hub.port, '127.0.0.1', () => leaving.write(sent, () => leaving.resetAndDestroy()));
+      leaving.on('error', () => {});
+      await once(leaving, 'close');
+    }
+    expect(statuses(await wire(last))).toEqual([200]);
   });
 });

@@ -159,14 +159,17 @@ const head = 'POST /api/federation/auth/challenge HTTP/1.1\r\nHost: hub\r\n';
 
 function startSlowly() {
   const headers = [bare(head), bare('GE'), bare('')];
-  const body = bare(`${head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{`);
+  const json = 'Content-Type: application/json\r\nContent-Length: 1000\r\n';
+  const upgrade = 'Connection: Upgrade\r\nUpgrade: h2c\r\n';
+  const bodies = [bare(`${head}${json}\r\n{`), bare(`${head}${upgrade}${json}\r\n{`)];
+  const idle = bare(`${head.replace('POST', 'GET')}${upgrade}\r\n`);
   const trickle = setInterval(() => {
     headers[0]!.socket.write('X-A: b\r\n');
-    body.socket.write(' ');
+    for (const { socket } of bodies) socket.write(' ');
   }, 500);
   const upgraded = RawSocket.upgrade(hub.url);
   const connected = RawSocket.open(hub.url);
-  return { headers, body, upgraded, connected, stop: () => clearInterval(trickle) };
+  return { headers, bodies, idle, upgraded, connected, stop: () => clearInterval(trickle) };
 }
 
 describe('places that are all taken', () => {
@@ -204,8 +207,13 @@ describe('slow requests', () => {
     expect(slow.headers[0]!.heard()).toContain('application/problem+json');
   });
 
+  test('that asked for another protocol, and nothing after that, were let go', async () => {
+    expect(await slow.idle.ended).toBeLessThan(20_000);
+    expect(slow.idle.heard()).toContain('HTTP/1.1 405');
+  });
+
   test('whose body trickles in were given up after some thirty', { timeout: 60_000 }, async () => {
-    expect(await slow.body.ended).toBeLessThan(45_000);
+    for (const { ended } of slow.bodies) expect(await ended).toBeLessThan(45_000);
     slow.stop();
   });
 

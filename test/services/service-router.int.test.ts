@@ -230,6 +230,25 @@ describe('a routed call', () => {
     expect([response.headers.get('x-accel-redirect'), response.headers.get('x-sendfile')]).toEqual([null, null]);
   });
 
+  it('opens no WebSocket, and says so; another protocol is not asked for behind the hub', async () => {
+    const server = await upstream(hello);
+    const { nodeId } = await offering(hub, server.url);
+    const upgrade = (headers: Record<string, string>) =>
+      begin(hub, 'GET', `/route/${nodeId}/api/`, caller.token, { connection: 'Upgrade', ...headers });
+    const key = { 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==', 'sec-websocket-version': '13' };
+    const webSocket = upgrade({ upgrade: 'websocket', ...key });
+    webSocket.request.end();
+    const refused = await webSocket.answered;
+    expect(refused.statusCode).toBe(400);
+    expect(JSON.parse(await text(refused))).toMatchObject({ code: 'upgrade_refused' });
+    expect(server.got).toEqual([]);
+    const plain = upgrade({ upgrade: 'h2c' });
+    plain.request.end();
+    expect(await text(await plain.answered)).toBe('hello');
+    expect(server.got).toHaveLength(1);
+    expect(server.got[0]!.headers).not.toHaveProperty('upgrade');
+  });
+
   it('ends when its caller, or its target, may not take part any more', async () => {
     const server = await upstream((_request, response) => void response.write('first'));
     const ban = (nodeId: string) =>

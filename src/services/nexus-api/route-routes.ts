@@ -4,7 +4,7 @@ import type { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { actorOf } from '../../doors.ts';
-import { isRefusal } from '../../errors.ts';
+import { isRefusal, refuse } from '../../errors.ts';
 import { NodeId } from '../../events/node.ts';
 import type { Hub } from '../../hub.ts';
 import { CallerGone, LentBody, Offer, Presence, restOf, type ServiceRouter, usualMs } from '../service-router.ts';
@@ -42,6 +42,7 @@ const lookMs = 10_000;
 const chargeBytes = 1024 * 1024;
 
 const problems = [
+  'upgrade_refused',
   'loop_detected',
   'no_target',
   'target_unreachable',
@@ -159,6 +160,8 @@ type To = Parameters<ServiceRouter['route']>[0]['to'];
 async function bring({ hub, router, looks }: Routing, request: FastifyRequest, reply: FastifyReply, to: To) {
   const { raw } = request;
   if (reply.raw.closed) return leave(request, reply); // while the guards were asked
+  if (raw.headers['sec-websocket-key'] !== undefined)
+    return sendProblem(reply, request, refuse('upgrade_refused', 'calls are brought to nodes over plain HTTP only'));
   const caller = new Presence();
   reply.raw.once('close', () => {
     if (!reply.raw.writableFinished) caller.leave();
