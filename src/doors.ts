@@ -309,31 +309,39 @@ export class Doors {
    * the server takes the connection as a new one, for which all limits hold.
    */
   #ignoreUpgrade(request: IncomingMessage, socket: Duplex, rest: Buffer): void {
-    if (request.rawHeaders.length >= 2 * mostHeaders) {
-      socket.on('error', () => {});
-      answer('payload_too_large', socket); // one that was left out may say where the body ends
-    } else {
+    if (request.rawHeaders.length < 2 * mostHeaders) {
       socket.unshift(Buffer.concat([headWithoutUpgrade(request), rest]));
       this.#resume(socket);
+      return;
     }
+    socket.on('error', ignore); // a header that was left out may say where the body ends
+    if (answering(socket)) socket.destroy();
+    else answer('payload_too_large', socket);
   }
 
   #resume(socket: Duplex): void {
-    const { _httpMessage: before } = socket as Answered;
-    if (!before) return void this.server.emit(this.#connected, socket);
-    const ignore = () => {}; // the answer under way hears that the connection closed
+    const before = answering(socket);
+    if (!before) {
+      this.server.emit(this.#connected, socket);
+      return;
+    }
     this.#queued.add(socket.on('error', ignore));
     before.once('close', () => {
-      this.#queued.delete(socket.off('error', ignore));
-      if (socket.destroyed || !socket.writable) return;
+      this.#queued.delete(socket);
+      if (socket.destroyed || !socket.writable) return; // that answer was the last
       (socket as Socket).setTimeout(0); // it rested for a moment, as far as Node knew
-      this.#resume(socket);
+      this.#resume(socket.off('error', ignore));
     });
   }
 }
 
-/** The connection of a request that came behind another, whose answer Node notes there. */
-type Answered = Duplex & { readonly _httpMessage?: ServerResponse | null };
+/** Whoever waits for the connection hears that it closed; nobody else needs to. */
+function ignore(): void {}
+
+/** The answer under way on a connection, which Node notes there. */
+function answering(socket: Duplex): ServerResponse | undefined {
+  return (socket as Duplex & { readonly _httpMessage?: ServerResponse | null })._httpMessage ?? undefined;
+}
 
 function takesUpgrade({ url = '' }: IncomingMessage): boolean {
   return url.startsWith(socketPath);

@@ -1,6 +1,6 @@
 /** Whatever comes in over HTTP, from anyone: never a 5xx, and every refusal a problem document with a code of the list. */
-import { once } from 'node:events';
 import { connect } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
@@ -415,16 +415,23 @@ describe('a request that asks for another protocol', () => {
     expect(hub.stderr()).not.toContain('MaxListeners');
   });
 
+  test('is not reached behind an answer that ends the connection', async () => {
+    const broken = asking(challenge, [json, 'Content-Length: 1'], '{');
+    expect(statuses(await wire(broken + asking(status)))).toEqual([400]);
+    const long = asking(status, [...h2c, ...Array(120).fill('X-A: b')]);
+    expect(statuses(await wire(asking(status, []) + long))).toEqual([]);
+  });
+
   test('that leaves at any moment harms nobody', async () => {
-    for (const sent of [
-      asking(status),
-      asking(status, []) + asking(status),
-      asking(challenge, [...h2c, json, 'Content-Length: 9']),
-    ]) {
-      const leaving = connect(hub.port, '127.0.0.1', () => leaving.write(sent, () => leaving.resetAndDestroy()));
-      leaving.on('error', () => {});
-      await once(leaving, 'close');
-    }
+    const broken = asking(challenge, [json, 'Content-Length: 1'], '{');
+    const unfinished = asking(challenge, [...h2c, json, 'Content-Length: 9']);
+    for (const sent of [asking(status), asking(status, []) + asking(status), broken + asking(status), unfinished])
+      for (const ms of [0, 1, 2, 5, 20]) {
+        const leaving = connect(hub.port, '127.0.0.1', () => leaving.write(sent));
+        leaving.on('error', () => {});
+        await sleep(ms);
+        leaving.resetAndDestroy();
+      }
     expect(statuses(await wire(last))).toEqual([200]);
   });
 });
