@@ -8,7 +8,7 @@ const globalSetup = './test/setup/global.ts'; // in the projects only: at the ro
 export default defineConfig({
   test: {
     pool: 'forks',
-    maxWorkers: 3, // most of a test is waiting for a hub, a heartbeat or a lease
+    maxWorkers: 4, // most of a test is waiting for a hub, a heartbeat or a lease
     execArgv,
     testTimeout: 30_000,
     hookTimeout: 60_000,

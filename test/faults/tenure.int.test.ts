@@ -12,9 +12,9 @@ import { foldContext, foldPage } from '../../src/projections/project.ts';
 import { openSource } from '../../src/projections/source.ts';
 import { openPostgresViewStore } from '../../src/projections/views-postgres.ts';
 import { SqliteViewStore } from '../../src/projections/views-sqlite.ts';
-import { type BackendKind, backends, freshPlace, kernel, openBoth, until } from './backends.ts';
-import { heartbeat, registered, tell } from './facts.ts';
-import { HistoryLog, segmentSize } from './histories.ts';
+import { type BackendKind, backends, freshPlace, kernel, openBoth, until } from '../projections/backends.ts';
+import { heartbeat, registered, tell } from '../projections/facts.ts';
+import { HistoryLog, segmentSize } from '../projections/histories.ts';
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { openLog, openViews } from '../../src/backends.ts';
 import { createKernel } from '../../src/kernel.ts';
-import { heartbeat, tell } from './facts.ts';
+import { heartbeat, tell } from '../projections/facts.ts';
 
 const url = process.argv[2]!;
 const kernel = createKernel({ logLevel: 'silent' });
