@@ -8,10 +8,11 @@ const globalSetup = './test/setup/global.ts'; // in the projects only: at the ro
 export default defineConfig({
   test: {
     pool: 'forks',
-    maxWorkers: 4, // most of a test is waiting for a hub, a heartbeat or a lease
+    maxWorkers: 3, // most of a test is waiting for a hub, a heartbeat or a lease
     execArgv,
     testTimeout: 30_000,
     hookTimeout: 60_000,
+    expect: { poll: { timeout: 5_000 } },
     retry: process.env.CI ? 1 : 0, // machines that others use too stand still at times, and many tests watch a clock
     projects: [
       {

@@ -142,11 +142,10 @@ export class Executor {
     about: About,
   ): Promise<Executed<Reply> | Refusal> {
     if (streamClass(to) !== 'transient') throw new TypeError(`${to} is not a transient stream`);
-    const known = await this.#known<Reply>(about);
-    if (known) return known;
     const loaded = this.#cached(stream) ?? (await this.#load(stream, aggregate));
     const decision = decide(loaded.state as State, command, this.#context());
-    if (isRefusal(decision) || decision.events.length === 0) return unwritten(decision, loaded);
+    if (isRefusal(decision) || decision.events.length === 0)
+      return (await this.#known<Reply>(about)) ?? unwritten(decision, loaded);
     const events = this.#encode(decision.events, about);
     const verdict = await this.#log.append(to, 'any', events, this.#record(about, decision.reply));
     if (verdict.status === 'conflict') throw new Error(`an append of 'any' to ${to} met a conflict`);
@@ -179,8 +178,6 @@ export class Executor {
     command: Command,
     about: About,
   ): Promise<Executed<Reply> | Refusal> {
-    const known = await this.#known<Reply>(about);
-    if (known) return known;
     // A stream that is not known here is taken for new: if it is not, the log says so, and it is read then.
     let presumed = this.#cached(stream) === undefined;
     // What others wrote a moment ago may not be known here yet. An append would find out; to decide that nothing is to be
@@ -207,8 +204,8 @@ export class Executor {
   }
 
   /**
-   * The answer to a command that was done before. Asked before deciding, and again when a decision writes nothing: between
-   * the two, the same command may have been done elsewhere, and then it is its own effect that left nothing to do.
+   * The answer to a command that was done before. Asked when a decision writes nothing, since it may be the command's own effect
+   * that left nothing to do. Else the append tells: to ask before would be one more way to the log for each command.
    */
   async #known<Reply>({ command }: About): Promise<Executed<Reply> | Refusal | undefined> {
     const known = command && (await this.#log.findCommand(command.id));
