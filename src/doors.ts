@@ -304,8 +304,8 @@ export class Doors {
   }
 
   /**
-   * Serves a request as if it had not asked for another protocol, as RFC 9110, 7.8 allows: curl and Java ask for HTTP/2 with
-   * whatever they send. Node hands over the connection when it has read the head, so what came goes back without the wish, and
+   * Serves a request as if it had not asked for another protocol, as RFC 9110, 7.8 allows: `curl --http2` asks for HTTP/2 with
+   * whatever it sends. Node hands over the connection when it has read the head, so what came goes back without the wish, and
    * the server takes the connection as a new one, for which all limits hold.
    */
   #ignoreUpgrade(request: IncomingMessage, socket: Duplex, rest: Buffer): void {

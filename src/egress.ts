@@ -129,9 +129,11 @@ const notUrl = 'this is no URL';
 function remembered(rule: AddressRule): AddressRule {
   const answers = new LRUCache<string, { reason: string | undefined }>({ max: mostOrigins });
   return (address) => {
-    const known = answers.get(address) ?? { reason: rule(address) };
-    answers.set(address, known);
-    return known.reason;
+    const known = answers.get(address);
+    if (known) return known.reason;
+    const reason = rule(address);
+    answers.set(address, { reason });
+    return reason;
   };
 }
 

@@ -4,6 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { afterEach, expect, it } from 'vitest';
 import { createKernel } from '../../src/kernel.ts';
+import { passOn } from '../../src/services/nexus-api/pass-on.ts';
 import { cutWhenStuck } from '../../src/services/nexus-api/stuck-readers.ts';
 
 let now = 0;
@@ -104,4 +105,31 @@ it('one who left before the answer began is not watched', async () => {
   left.once('request', () => reader.destroy());
   await expect.poll(() => watched).toBe(0);
   left.close();
+});
+
+it('an answer that was all there at once is cut as well when nobody takes it', async () => {
+  const whole = Buffer.alloc(16 * 1024 * 1024);
+  const sender = createServer((_request, response) => {
+    const body = new Readable({ read() {} });
+    body.push(whole);
+    body.push(null);
+    const headers = { 'content-length': String(whole.length) };
+    response.writeHead(200, headers);
+    void passOn(kernel, { headers, body }, response, () => {}).then(() => {
+      over = true;
+    });
+  }).listen(0, '127.0.0.1');
+  await new Promise((done) => sender.once('listening', done));
+  let over = false;
+  const reader = connect((sender.address() as AddressInfo).port, '127.0.0.1', () =>
+    reader.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n'),
+  );
+  readers.push(reader.on('error', () => {}));
+  await new Promise((done) => reader.once('data', done));
+  reader.pause();
+  await new Promise((done) => setTimeout(done, 300)); // until the system's buffers are full
+  expect(over).toBe(false);
+  passMinute();
+  await expect.poll(() => over).toBe(true);
+  sender.close();
 });

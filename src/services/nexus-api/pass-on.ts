@@ -33,6 +33,7 @@ export function passOn(
     else if (body.readableLength > 0 && headers['content-length'] === String(body.readableLength)) {
       count(body.readableLength);
       answer.end(body.read());
+      if (answer.socket?.writableLength) cutWhenStuck(kernel, answer);
     } else {
       if (body.readableLength === 0) answer.flushHeaders(); // a stream may be silent at first
       body.once('pause', () => cutWhenStuck(kernel, answer));
