@@ -11,7 +11,7 @@ const part = (name) => `^src/${name}`;
 const entries = [
   part('(cli/(fedhub|demo-node)|client/node)\\.ts$'),
   part(
-    '(events/log-sqlite-(writer|reader)|projections/(projector-thread|views-sqlite-reader)|keyring/sqlite-thread)\\.ts$',
+    '(events/log-sqlite-(writer|reader)|projections/(projector-thread|views-sqlite-reader)|keyring/sqlite-thread|search/search-thread)\\.ts$',
   ),
 ];
 
@@ -60,7 +60,12 @@ module.exports = {
       from: { path: part('commands/') },
       to: {
         path: part(''),
-        pathNot: [part('commands/'), part('events/(?!log-|follow|group-commit)'), part('(errors|kernel)\\.ts$')],
+        pathNot: [
+          part('commands/'),
+          part('events/(?!log-|follow|group-commit)'),
+          part('protocol/'),
+          part('(errors|kernel|knowledge)\\.ts$'),
+        ],
       },
     },
     {
@@ -91,7 +96,11 @@ module.exports = {
       from: { path: part('projections/') },
       to: {
         path: part(''),
-        pathNot: [part('projections/'), part('events/'), part('(errors|kernel|thread|lease|canonical-json)\\.ts$')],
+        pathNot: [
+          part('projections/'),
+          part('events/'),
+          part('(errors|kernel|knowledge|thread|lease|canonical-json)\\.ts$'),
+        ],
       },
     },
     {
@@ -164,7 +173,11 @@ module.exports = {
       from: { path: part('client/') },
       to: {
         path: part(''),
-        pathNot: [part('client/'), part('(protocol|call-parts|private-file)\\.ts$')],
+        pathNot: [
+          part('client/'),
+          part('protocol/'),
+          part('(protocol|knowledge|negentropy|call-parts|private-file)\\.ts$'),
+        ],
         dependencyTypesNot: ['type-only'],
       },
     },
@@ -176,10 +189,18 @@ module.exports = {
         path: part(''),
         pathNot: [
           part('client/'),
-          part('(protocol|call-parts|private-file|errors|kernel)\\.ts$'),
-          part('events/(node|heartbeat|health)\\.ts$'),
+          part('protocol/'),
+          part('(protocol|knowledge|negentropy|call-parts|private-file|errors|kernel)\\.ts$'),
+          part('events/(node|heartbeat|health|message|memory|knowledge|sovereignty)\\.ts$'),
         ],
       },
+    },
+    {
+      name: 'only-peers-use-the-sdk',
+      comment: 'A hub is a node of another hub by the SDK, as every node is. Nothing else in a hub has a use for it.',
+      severity: 'error',
+      from: { path: part(''), pathNot: [part('(cli|client)/'), part('services/knowledge-sync/peer')] },
+      to: { path: part('client/') },
     },
     {
       name: 'cli-starts-or-asks',

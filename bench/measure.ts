@@ -7,7 +7,7 @@ export interface Figure {
   /** What was measured, in words. */
   readonly what: string;
   /** Of `hub` and `peer`. */
-  readonly unit: 'per second' | 'ms';
+  readonly unit: 'per second' | 'ms' | 'KB';
   /** One value a round. */
   readonly hub: readonly number[];
   /** Whom the hub is measured against; absent where the target is absolute. */

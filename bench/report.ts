@@ -66,8 +66,8 @@ export function write(folder: URL, report: Report): void {
 
 function cells(figure: Figure): string[] {
   const { what, unit, hub, peer, target } = figure;
-  const plain = peer ? ratio : unit === 'ms' ? milliseconds : count;
-  const absolute = unit === 'ms' ? milliseconds : count;
+  const absolute = { ms: milliseconds, KB: kilobytes, 'per second': count }[unit];
+  const plain = peer ? ratio : absolute;
   const { median, min, max } = measured(figure);
   const met = isMet(figure);
   return [
@@ -88,4 +88,5 @@ function targetText(target: Target, text: (value: number) => string): string {
 
 const ratio = (value: number) => `${value.toFixed(2)} ×`;
 const count = (value: number) => Math.round(value).toLocaleString('en');
+const kilobytes = (value: number) => `${Math.round(value)} KB`;
 const milliseconds = (value: number) => `${value < 100 ? value.toFixed(1) : Math.round(value)} ms`;

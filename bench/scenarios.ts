@@ -3,10 +3,13 @@ import type { Scenario } from './measure.ts';
 import { appendPostgres } from './scenarios/append-postgres.ts';
 import { appendSqlite } from './scenarios/append-sqlite.ts';
 import { commands } from './scenarios/commands.ts';
+import { drain } from './scenarios/drain.ts';
 import { fanout } from './scenarios/fanout.ts';
 import { guards } from './scenarios/guards.ts';
 import { heartbeats } from './scenarios/heartbeats.ts';
+import { knowledge } from './scenarios/knowledge.ts';
 import { lag } from './scenarios/lag.ts';
+import { messages } from './scenarios/messages.ts';
 import { replay } from './scenarios/replay.ts';
 import { route } from './scenarios/route.ts';
 import { start } from './scenarios/start.ts';
@@ -25,5 +28,8 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   stranded,
   route,
   fanout,
+  messages,
+  drain,
+  knowledge,
   start,
 };

@@ -30,6 +30,24 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:task:progress': 'Says how far the work on a task is.',
   'federation:task:complete': 'Says that a task is done, and what came of it.',
   'federation:task:fail': 'Says that a task could not be done here.',
+  'federation:message': 'A message: to the hub, for somebody; from the hub, for this node.',
+  'federation:message:ack': 'Says that this node has all of its mail up to a position.',
+  'federation:message:read': 'Says that messages were read.',
+  'federation:message:refuse': 'Says that this node will not have a message.',
+  'federation:message:state': 'A message of this node expired, or was refused.',
+  'federation:channel:join': 'Hears a channel from now on.',
+  'federation:channel:leave': 'Hears a channel no more.',
+  'federation:ping': 'How long is the way to this node and back?',
+  'federation:knowledge:sync': 'Begins a sync of memories, or goes on with one.',
+  'federation:knowledge:reconcile': 'A frame of fingerprints, answered by one.',
+  'federation:knowledge:pull': 'Asks for versions of memories.',
+  'federation:knowledge:push': 'Brings versions of memories.',
+  'federation:knowledge:pause': 'Lets a sync rest.',
+  'federation:knowledge:end': 'Says what came of a sync.',
+  'federation:knowledge:withdrawn': 'Says what became of copies that were to go.',
+  'federation:knowledge:offer': 'Somebody would have this node sync now.',
+  'federation:knowledge:progress': 'How far a sync of this node is.',
+  'federation:knowledge:withdraw': 'Copies that no rule allows any more are to go.',
   'federation:models': 'Says which models this node has.',
   'federation:task:assigned': 'A task for this node to do.',
   'federation:task:cancelled': 'A task is not this node’s any more.',
@@ -51,7 +69,7 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
 };
 
 export function asyncApi(): object {
-  const channels: Record<string, object> = {};
+  const channels: Record<string, { address: string; summary: string; messages: Record<string, object> }> = {};
   const operations: Record<string, object> = {};
   for (const [name, { packet, ack }] of entries(clientPackets)) {
     const id = idOf(name);
@@ -70,12 +88,15 @@ export function asyncApi(): object {
   }
   for (const [name, packet] of entries(hubPackets)) {
     const id = idOf(name);
-    channels[id] = { address: name, summary: summaries[name], messages: { packet: message(name, packet) } };
-    operations[id] = {
+    // A name that goes both ways is one channel, on which the hub has two operations.
+    const both = channels[id];
+    const messages = { ...both?.messages, [both ? 'push' : 'packet']: message(name, packet) };
+    channels[id] = { address: name, summary: summaries[name], messages };
+    operations[both ? `${id}Push` : id] = {
       action: 'send',
       channel: ref('channels', id),
       summary: summaries[name],
-      messages: [ref('channels', id, 'messages', 'packet')],
+      messages: [ref('channels', id, 'messages', both ? 'push' : 'packet')],
     };
   }
   return {

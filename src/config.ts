@@ -36,6 +36,8 @@ export interface Config {
   readonly limits: Limits;
   /** HTTP requests and packets a minute from one address, before anyone proved anything. */
   readonly strangerLimit: number;
+  /** How long a message is kept that says nothing else. */
+  readonly messageDays: number;
   /** The audit log holds this many days; undefined: all. */
   readonly auditDays: number | undefined;
   /** Readings older than this may be rolled up and dropped. */
@@ -82,6 +84,7 @@ export const settings: readonly Setting[] = [
   { name: 'FEDERATION_SILENCE_SECONDS', meaning: 'a node silent for this long is lost (90)' },
   { name: 'FEDERATION_HEARTBEAT_DAYS', meaning: 'days that single heartbeats are kept before they are rolled up (7)' },
   { name: 'FEDERATION_JOIN_HOURS', meaning: 'hours after which a request to join lapses (72)' },
+  { name: 'FEDERATION_MESSAGE_DAYS', meaning: 'days that messages are kept that say nothing else, at most 30 (7)' },
   { name: 'FEDERATION_AUDIT_DAYS', meaning: 'days that the audit log holds (all)' },
   { name: 'FEDERATION_LIMIT_REQUESTS', meaning: 'HTTP requests a minute for each identity (6000)' },
   { name: 'FEDERATION_LIMIT_MEGABYTES', meaning: 'megabytes a minute for each identity, both ways (600)' },
@@ -156,6 +159,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     },
     strangerLimit: whole('FEDERATION_LIMIT_STRANGERS', 3_000, mostLimit),
     auditDays: read('FEDERATION_AUDIT_DAYS') === undefined ? undefined : number('FEDERATION_AUDIT_DAYS', 0, 1, 36_500),
+    messageDays: number('FEDERATION_MESSAGE_DAYS', 7, 0.0001, 30),
     heartbeatDays: number('FEDERATION_HEARTBEAT_DAYS', 7, 0.01, 3650),
   };
   if (config.silenceMs < 3 * config.heartbeatMs) {

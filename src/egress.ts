@@ -7,6 +7,7 @@
  */
 import { lookup as resolveName } from 'node:dns/promises';
 import type { EventEmitter } from 'node:events';
+import type { Agent as HttpAgent } from 'node:http';
 import { isIP, type LookupFunction } from 'node:net';
 import type { Readable } from 'node:stream';
 import { LRUCache } from 'lru-cache';
@@ -41,6 +42,11 @@ export interface Egress {
   request(url: string | URL, options: EgressRequest): Promise<EgressAnswer>;
   /** Why a URL could never be called: scheme, credentials, a literal address. Names are judged when they are called. */
   check(url: string | URL): Refusal | undefined;
+  /**
+   * What a library that dials for itself connects by: addresses of names are judged as those of calls are. Literal ones are judged by
+   * `check`, which is to be asked before. For `http:` and `https:`.
+   */
+  agent(url: string | URL): Promise<HttpAgent>;
   /** Cuts all calls. */
   close(): Promise<void>;
 }
@@ -96,6 +102,11 @@ export function openEgress(allow: readonly string[], resolve: Resolve = resolveA
         leave();
         throw error;
       }
+    },
+    async agent(url) {
+      const secure = parse(url)?.protocol === 'https:';
+      const { Agent } = secure ? await import('node:https') : await import('node:http');
+      return new Agent({ lookup: checkedLookup(rule, resolve) });
     },
     async close() {
       closed = true;

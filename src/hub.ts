@@ -13,6 +13,7 @@ import type { AccessRow } from './projections/access-lists.ts';
 import type { AdminRow } from './projections/admins.ts';
 import type { AlertRow } from './projections/alerts.ts';
 import type { BanRow } from './projections/bans.ts';
+import type { ChannelMemberRow } from './projections/channels.ts';
 import type { EntityRow } from './projections/entities.ts';
 import type { FederationRow } from './projections/federation.ts';
 import type { InviteRow } from './projections/invites.ts';
@@ -20,14 +21,18 @@ import type { JoinRow } from './projections/joins.ts';
 import type { KeyRow } from './projections/keys.ts';
 import type { LimitsRow } from './projections/limits.ts';
 import type { LiveView } from './projections/live.ts';
+import type { MailboxRow } from './projections/mailboxes.ts';
 import type { ModelsRow } from './projections/models.ts';
 import type { NodeRow } from './projections/nodes.ts';
 import type { OpenTaskRow } from './projections/open-tasks.ts';
 import type { OperatorTokenRow } from './projections/operator-tokens.ts';
+import type { PeerRow } from './projections/peers.ts';
 import type { SessionRow } from './projections/sessions.ts';
+import type { SovereigntyRow } from './projections/sovereignty.ts';
 import type { SubscriptionRow } from './projections/subscriptions.ts';
 import type { Views } from './projections/views.ts';
 import type { Readiness } from './readiness.ts';
+import type { SearchIndex } from './search.ts';
 
 export interface Hub {
   readonly config: Config;
@@ -53,8 +58,14 @@ export interface Hub {
     readonly openTasks: LiveView<OpenTaskRow>;
     readonly models: LiveView<ModelsRow>;
     readonly subscriptions: LiveView<SubscriptionRow>;
+    readonly channels: LiveView<ChannelMemberRow>;
+    readonly mailboxes: LiveView<MailboxRow>;
+    readonly sovereignty: LiveView<SovereigntyRow>;
+    readonly peers: LiveView<PeerRow>;
   };
   readonly keyring: Keyring;
+  /** Messages and memories by their words. */
+  readonly search: SearchIndex;
   /** The way out to addresses that others name. */
   readonly egress: Egress;
   readonly metrics: Metrics;

@@ -6,7 +6,7 @@ import type { BackendFactory, IQueueBackend, Job, Queue, Worker } from 'bullmq';
 import type { Cancel, Kernel } from './kernel.ts';
 
 /** The queues of the hub. */
-export type QueueName = 'tasks' | 'timers' | 'callbacks' | 'webhooks';
+export type QueueName = 'tasks' | 'timers' | 'callbacks' | 'webhooks' | 'mail' | 'expiry';
 
 /**
  * BullMQ's own queue, over whichever store. Adding rejects within seconds while the store is away, and nothing was added then, or
@@ -99,6 +99,38 @@ export async function openJobs(options: {
   const bullmq = await import('bullmq'); // a third of a second: not for those who only import this file
   const store = await openStore(options, { ...options, doubt: () => doubts.raise() });
   return new OpenJobs(bullmq, store, doubts, kernel);
+}
+
+/** The library of the jobs is slow to load: it is let in once the hub listens. */
+const letInMs = 500;
+const longestRetryMs = 30_000;
+
+/** Opens the jobs without holding anything up, and calls back with them; tries until it is stopped. */
+export function whenOpen(
+  { kernel, jobs }: { readonly kernel: Kernel; readonly jobs: () => Promise<Jobs> },
+  opened: (jobs: Jobs) => void,
+): Cancel {
+  let stopped = false;
+  let cancelTimer = () => {};
+  const tryIn = (ms: number, nextMs: number) => {
+    cancelTimer = kernel.after(ms, () => {
+      jobs().then(
+        (there) => stopped || opened(there),
+        (error: unknown) => {
+          kernel.log.warn(
+            { err: error },
+            'the jobs could not be opened; their work is done without them where it can be',
+          );
+          if (!stopped) tryIn(nextMs, Math.min(2 * nextMs, longestRetryMs));
+        },
+      );
+    });
+  };
+  tryIn(letInMs, 1_000);
+  return () => {
+    stopped = true;
+    cancelTimer();
+  };
 }
 
 async function openStore(

@@ -38,6 +38,8 @@ export interface Keyring {
   sweep(): Promise<void>;
   /** The data key of a subject; made when there is none. */
   dataKey(subject: string): Promise<DataKey>;
+  /** The data key of a subject, if it was asked for lately. */
+  rememberedKey(subject: string): DataKey | undefined;
   /** A data key by its id; undefined once it was destroyed. */
   dataKeyById(subject: string, keyId: string): Promise<DataKey | undefined>;
   /** Destroys the data keys of a subject for good; answers how many there were. */
@@ -132,6 +134,10 @@ class StoredKeyring implements Keyring {
 
   dataKey(subject: string): Promise<DataKey> {
     return this.#dataKeys.currentOf(subject);
+  }
+
+  rememberedKey(subject: string): DataKey | undefined {
+    return this.#dataKeys.remembered(subject);
   }
 
   dataKeyById(subject: string, keyId: string): Promise<DataKey | undefined> {

@@ -23,20 +23,25 @@ import { accessLists } from './projections/access-lists.ts';
 import { admins } from './projections/admins.ts';
 import { alerts } from './projections/alerts.ts';
 import { bans } from './projections/bans.ts';
+import { channels } from './projections/channels.ts';
 import { entities } from './projections/entities.ts';
 import { federation } from './projections/federation.ts';
 import { invites } from './projections/invites.ts';
 import { joins } from './projections/joins.ts';
 import { keys } from './projections/keys.ts';
 import { nodeLimits } from './projections/limits.ts';
+import { mailboxes } from './projections/mailboxes.ts';
 import { models } from './projections/models.ts';
 import { nodes } from './projections/nodes.ts';
 import { openTasks } from './projections/open-tasks.ts';
 import { operatorTokens } from './projections/operator-tokens.ts';
+import { peers } from './projections/peers.ts';
 import { sessions } from './projections/sessions.ts';
+import { sovereignty } from './projections/sovereignty.ts';
 import { subscriptions } from './projections/subscriptions.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
+import { openSearch } from './search.ts';
 import { version } from './version.ts';
 
 export interface RunningHub {
@@ -104,6 +109,8 @@ async function assemble(
   stops.push(() => live.close());
   const readiness = new Readiness(kernel, log);
   stops.push(() => readiness.close());
+  const search = openSearch({ url: config.viewsUrl, log, keyring, leases: views.leases, kernel });
+  stops.push(() => search.close());
   const egress = openEgress(config.egressAllow);
   stops.push(() => egress.close());
   const jobs = jobsOf(config, founding.federationId, kernel);
@@ -118,6 +125,7 @@ async function assemble(
     views,
     live: live.maps,
     keyring,
+    search,
     egress,
     metrics,
     jobs: () => jobs.open(),
@@ -163,6 +171,10 @@ const inMemory = {
   openTasks,
   models,
   subscriptions,
+  channels,
+  mailboxes,
+  sovereignty,
+  peers,
 };
 
 /** Founds the federation in an empty log, with one admin token; else finds it. Of several replicas, one founds. */

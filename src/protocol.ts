@@ -11,7 +11,12 @@ import { ModelClaims } from './events/model.ts';
 import { NodeId, NodeProfile, NodeRole, PublicKey } from './events/node.ts';
 import { EventFilter, EventPatterns } from './events/subscription.ts';
 import { Backoff, Callback, Priority, Requirements, TaskError, TaskId, TaskType } from './events/task.ts';
+import { knowledgePackets, knowledgePushes } from './protocol/knowledge.ts';
+import { messagePackets, messagePushes } from './protocol/messages.ts';
+import { Bytes, closed, done, Position, Time } from './protocol/shapes.ts';
 import type { Scope } from './rights.ts';
+
+export { closed } from './protocol/shapes.ts';
 
 /** Raised when a change breaks older clients. The hub refuses what it does not speak with `protocol_unsupported`. */
 export const PROTOCOL_VERSION = 1;
@@ -23,13 +28,10 @@ export const Purpose = Type.Union([Type.Literal('register'), Type.Literal('sessi
 });
 export type Purpose = Type.Static<typeof Purpose>;
 
-const Position = Type.Integer({ minimum: 0, description: 'Place in the log' });
-const Time = Type.String({ description: 'ISO 8601 UTC' });
 const Nonce = Type.String({ pattern: '^[A-Za-z0-9_-]{72}$' });
 /** Ed25519 signature, 64 bytes in base64url without padding. */
 const Signature = Type.String({ pattern: '^[A-Za-z0-9_-]{86}$' });
 const nothing = closed(Type.Object({}));
-const done = { ok: Type.Literal(true) };
 const token = { token: Type.String(), expires_at: Time };
 
 /** A node as others see it. */
@@ -118,12 +120,6 @@ export const CloudEvent = Type.Object({
   data: Type.Unknown(),
 });
 export type CloudEvent = Type.Static<typeof CloudEvent>;
-
-/** Bytes, as a binary attachment of Socket.IO. The hub takes attachments where a schema says so, and nowhere else. */
-const Bytes = Type.Unsafe<Uint8Array>({
-  contentMediaType: 'application/octet-stream',
-  description: 'At most 64 KiB, as a binary attachment',
-});
 
 /** By their names in small letters; one that came more than once has a list. */
 const HttpHeaders = Type.Record(
@@ -269,6 +265,8 @@ export const clientPackets = {
     ),
     ack: Type.Object({ ...done, status: Type.String(), position: Position }),
   },
+  ...messagePackets,
+  ...knowledgePackets,
   /** All models of this node, as it is from now on. */
   'federation:models': {
     who: 'act',
@@ -356,6 +354,8 @@ export const hubPackets = {
     result: Type.Optional(Type.Unknown()),
     error: Type.Optional(TaskError),
   }),
+  ...messagePushes,
+  ...knowledgePushes,
   /** An event that this connection subscribed to. */
   'federation:event': Type.Object({ subscription: Type.String(), event: CloudEvent }),
   /**
@@ -450,20 +450,4 @@ export function rotationText(rotation: {
 /** The `tag` of requests that are signed (RFC 9421): a signature for one federation is worth nothing at another. */
 export function signatureTag(federationId: string): string {
   return `federation-hub;${federationId}`;
-}
-
-/** The same schema with every object and record in it closed to members it does not name. */
-export function closed<S extends TSchema>(schema: S): S {
-  return close(schema) as S; // only `additionalProperties` was added, which changes no static type
-}
-
-function close(schema: unknown): unknown {
-  if (Array.isArray(schema)) return schema.map(close);
-  if (typeof schema !== 'object' || schema === null) return schema;
-  // Descriptors, because TypeBox keeps its own marks (kind, optional) as members that do not enumerate.
-  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(schema));
-  for (const [name, member] of Object.entries(schema)) Reflect.set(copy, name, close(member));
-  const isObject = 'properties' in schema || 'patternProperties' in schema;
-  if (isObject) Reflect.set(copy, 'additionalProperties', false);
-  return copy;
 }

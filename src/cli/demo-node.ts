@@ -59,4 +59,5 @@ function text(payload: unknown): string {
 node.on('error', () => {}); // the SDK tries again by itself
 process.on('disconnect', () => process.exit()); // the demo is gone
 node.work(handlers, { capacity: 2 });
+node.messages((message) => message.read());
 await node.connect();

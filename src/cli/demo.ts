@@ -1,4 +1,4 @@
-/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, do work, one is killed in the middle of it and comes back. */
+/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, do work, one is killed in the middle of it, comes back and finds its mail. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { createKernel } from '../kernel.ts';
 import { type RunningHub, startHub } from '../main.ts';
+import { DemoMail } from './demo-mail.ts';
 import { DemoWork } from './demo-work.ts';
 import { HubClient } from './hub-client.ts';
 import type { Output } from './output.ts';
@@ -75,16 +76,21 @@ async function tell(story: Story): Promise<void> {
   await story.until(victim, 'offline');
   story.say('the hub holds it for lost, by the rhythm it had shown, and gives its task to another');
   await story.untilDone();
+  story.say(`three messages are sent to ${victim}, which is not there: the hub keeps them, sealed`);
+  await story.mail.send(victim, ['are you there?', 'your task went to another', 'call when you are back']);
+  await story.wait(1_500);
   story.say(`${victim} starts again, with the same key`);
   story.start(victim);
   await story.until(victim, 'online');
-  await story.wait(2_000);
+  await story.untilRead();
+  story.say(`${victim} got its mail the moment it was back, in order, and has read it`);
   const { views } = await story.status();
   story.say(`that is all: ${views.head} events in the log, and every line above was read from it`);
 }
 
 class Story {
   readonly work: DemoWork;
+  readonly mail: DemoMail;
   readonly #client: HubClient;
   readonly #url: string;
   readonly #folder: string;
@@ -98,6 +104,7 @@ class Story {
     this.#url = hub.url;
     this.#client = new HubClient(hub.url, hub.adminToken);
     this.work = new DemoWork(this.#client, output);
+    this.mail = new DemoMail(this.#client);
     this.#folder = folder;
     this.#output = output;
     this.#nodes = nodes;
@@ -133,6 +140,12 @@ class Story {
     while (!this.work.allOver());
   }
 
+  /** Looks until all mail was read. */
+  async untilRead(): Promise<void> {
+    do await this.#look();
+    while (!this.mail.allRead());
+  }
+
   async wait(ms: number): Promise<void> {
     const end = performance.now() + ms;
     while (performance.now() < end) await this.#look();
@@ -148,10 +161,12 @@ class Story {
       this.#erase();
       this.#output.value({ node_id, status, before }, `  ${node_id} ${before ? `was ${before}, ` : ''}is ${status}`);
     }
-    await this.work.look((value, line) => {
+    const say = (value: object, line: string) => {
       this.#erase();
       this.#output.value(value, line);
-    });
+    };
+    await this.work.look(say);
+    await this.mail.look(say);
     this.#draw(nodes);
     await sleep(250, undefined, { signal: this.#signal });
   }

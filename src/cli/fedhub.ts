@@ -6,13 +6,18 @@ import { version } from '../version.ts';
 import { registerAccess } from './access.ts';
 import { registerAudit } from './audit.ts';
 import { registerBackup } from './backup-commands.ts';
+import { registerChannels } from './channel.ts';
 import { registerEntities } from './entities.ts';
 import { registerEvents } from './events.ts';
 import { registerGovern } from './govern.ts';
 import { HubClient, HubProblem } from './hub-client.ts';
 import { registerLimits } from './limits.ts';
+import { registerMemories } from './memory.ts';
+import { registerMessages } from './message.ts';
 import { registerModels } from './models.ts';
 import { Output } from './output.ts';
+import { registerSovereignty } from './sovereignty.ts';
+import { registerSyncs } from './sync.ts';
 import { registerTasks } from './task.ts';
 import { registerTokens } from './tokens.ts';
 
@@ -68,6 +73,11 @@ program
 for (const register of [
   registerEntities,
   registerTasks,
+  registerMessages,
+  registerChannels,
+  registerMemories,
+  registerSovereignty,
+  registerSyncs,
   registerModels,
   registerEvents,
   registerGovern,

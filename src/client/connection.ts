@@ -1,5 +1,6 @@
 /** One WebSocket to a hub, from dial to end: questions with answers out, packets in. Never reconnects by itself. */
-import { io, type Socket } from 'socket.io-client';
+import type { Agent } from 'node:http';
+import { io, type ManagerOptions, type Socket } from 'socket.io-client';
 import type { TSchema } from 'typebox';
 import { Compile, type Validator } from 'typebox/compile';
 import type { Code } from '../errors.ts';
@@ -60,7 +61,7 @@ export class Connection {
   }
 
   /** Dials. A path in the URL is where a proxy serves the hub. Throws `HubUnreachable`. */
-  static open(url: string, handlers: ConnectionHandlers): Promise<Connection> {
+  static open(url: string, handlers: ConnectionHandlers, agent?: Agent): Promise<Connection> {
     const { origin, pathname } = new URL(url);
     const socket = io(origin, {
       path: `${pathname.replace(/\/+$/, '')}/socket.io`,
@@ -68,6 +69,7 @@ export class Connection {
       reconnection: false,
       forceNew: true,
       timeout: openTimeoutMs,
+      ...(agent && { agent: agent as unknown as NonNullable<ManagerOptions['agent']> }), // handed on to Node's request, whatever its type says
     });
     return new Promise((resolve, reject) => {
       socket.once('connect', () => resolve(new Connection(socket)));

@@ -34,6 +34,8 @@ interface Watched {
   missing: number;
   /** The session in which it was handed in or looked at last: from there on its end is pushed. */
   session: number;
+  /** Where it was handed in: views that are behind that do not know it. */
+  position: number;
   readonly waiting: { resolve(result: unknown): void; reject(error: Error): void }[];
 }
 
@@ -67,10 +69,8 @@ export class HandIns {
     this.#sender = sender;
   }
 
-  async submit(
-    submission: TaskSubmission,
-    { key = randomUUID(), timeoutMs = 60_000 }: SubmitOptions,
-  ): Promise<TaskHandle> {
+  async submit(submission: TaskSubmission, { key: known, timeoutMs = 60_000 }: SubmitOptions): Promise<TaskHandle> {
+    const key = known ?? randomUUID();
     // As JSON has it: no bytes, no functions, and no larger than a packet may be.
     const { payload, ...around } = submission;
     const text = JSON.stringify({ callback: { kind: 'socket' }, ...around, key });
@@ -83,8 +83,11 @@ export class HandIns {
     const session = this.#session; // the answer may come in a later one
     this.#handingIn++;
     try {
-      const { task_id } = await this.#sender.send('federation:task:submit', packet, timeoutMs);
-      return this.#handle(this.#watch(task_id, session), submission.callback?.kind === 'webhook');
+      const { task_id, position } = await this.#sender.send('federation:task:submit', packet, timeoutMs);
+      const watched = this.#watch(task_id, session);
+      watched.position = position;
+      if (known !== undefined) watched.session = 0; // handed in before, it may have ended before
+      return this.#handle(watched, submission.callback?.kind === 'webhook');
     } finally {
       this.#handingIn--;
       if (this.#handingIn === 0) this.#early.clear();
@@ -109,6 +112,11 @@ export class HandIns {
     this.#cancelLook = this.#line.clock.after(secondLookMs, () => void this.#look(position));
   }
 
+  /** The end of a task may be held back: asks for those that somebody waits for. */
+  lookAgain(): void {
+    void this.#look(0);
+  }
+
   close(): void {
     this.#closed = true;
     this.#cancelLook();
@@ -121,7 +129,7 @@ export class HandIns {
   #watch(taskId: string, session: number): Watched {
     const known = this.#watched.get(taskId);
     if (known) return known;
-    const watched: Watched = { taskId, finished: undefined, missing: 0, session, waiting: [] };
+    const watched: Watched = { taskId, finished: undefined, missing: 0, session, position: 0, waiting: [] };
     const early = this.#early.get(taskId);
     this.#early.delete(taskId);
     if (early) this.#finish(watched, early);
@@ -172,7 +180,8 @@ export class HandIns {
   async #look(position: number): Promise<void> {
     const due = [...this.#watched.values()].filter(({ waiting }) => waiting.length > 0);
     const lookers = Array.from({ length: looksAtOnce }, async () => {
-      for (let next = due.shift(); next; next = due.shift()) await this.#lookAt(next, position);
+      for (let next = due.shift(); next; next = due.shift())
+        await this.#lookAt(next, Math.max(position, next.position));
     });
     await Promise.all(lookers);
   }
@@ -195,8 +204,9 @@ export class HandIns {
   /** It may have ended between two sessions. */
   #catchUp(watched: Watched): void {
     watched.session = this.#session;
-    void this.#lookAt(watched, this.#position);
-    this.#line.clock.after(secondLookMs, () => void this.#lookAt(watched, this.#position));
+    const look = () => void this.#lookAt(watched, Math.max(watched.position, this.#position));
+    look();
+    this.#line.clock.after(secondLookMs, look);
   }
 
   #keepLooking(watched: Watched): void {

@@ -1,5 +1,6 @@
 /** What a node tells its program, and which packets of the hub are handed on just as they are. */
 import type { HubPacket, HubPacketName } from '../protocol.ts';
+import type { ReceivedMessage } from './received-message.ts';
 import type { Registered } from './session.ts';
 
 export interface FederationNodeEvents {
@@ -19,6 +20,10 @@ export interface FederationNodeEvents {
   'entity-unregistered': [HubPacket<'federation:entity-unregistered'>];
   announcement: [HubPacket<'federation:announcement'>];
   'limit-warning': [HubPacket<'federation:limit-warning'>];
+  /** A message, when `messages` set no handler for them. It is acknowledged once the listeners were called. */
+  message: [ReceivedMessage];
+  /** A message of this node expired before somebody had fetched it, or was refused. */
+  'message-state': [HubPacket<'federation:message:state'>];
   /** The hub delivers nothing more to a durable subscription of this node: it failed for too long. The data of the event says why. */
   'subscription-paused': [HubPacket<'federation:event'>['event']];
   degraded: [HubPacket<'federation:degraded'>];

@@ -3,17 +3,26 @@
  * it proves the key, heartbeats, renews its token, and comes back after every loss until `close()` or `leave()`.
  */
 import { EventEmitter } from 'node:events';
+import type { Agent } from 'node:http';
 import type { Reading } from '../events/heartbeat.ts';
 import type { NodeProfile } from '../events/node.ts';
 import type { Logger } from '../kernel.ts';
-import type { TaskSubmission } from '../protocol.ts';
+import type { ClientPacket, ClientPacketName, TaskSubmission } from '../protocol.ts';
 import { type NodeClock, processClock } from './clock.ts';
-import { type AnyHubPacket, Connection, HubRefusal, HubUnreachable } from './connection.ts';
+import { type AnyHubPacket, Connection, type ConnectionHandlers, HubRefusal, HubUnreachable } from './connection.ts';
 import { Desk, type ModelClaim } from './desk.ts';
 import { Feed } from './feed.ts';
 import type { SubmitOptions, TaskHandle } from './hand-in.ts';
+import type { MessageHandler, MessagesOptions } from './handling.ts';
 import { type NodeKey, nextKeyFile, openKeyFile, promoteNextKey, readKeyFile } from './key-file.ts';
+import type { Knowledge } from './knowledge.ts';
+import { KnowledgeDesk } from './knowledge-desk.ts';
+import type { KnowledgeStore } from './knowledge-store.ts';
+import type { SyncOptions, SyncResult, SyncSide } from './knowledge-sync.ts';
 import { type FederationNodeEvents, handedOn } from './node-events.ts';
+import type { Destination, SendOptions, Sent } from './outbox.ts';
+import type { ReceivedMessage } from './received-message.ts';
+import type { RequestOptions } from './requests.ts';
 import { backoffMaxMs, isFinal, isWaiting, retryInMs } from './retry.ts';
 import { type ServiceHandler, Serving } from './serve.ts';
 import { type NodeIdentity, type Registered, register, rotate, Session } from './session.ts';
@@ -28,8 +37,16 @@ export type { NodeClock } from './clock.ts';
 export { HubRefusal, HubUnreachable } from './connection.ts';
 export type { ModelClaim } from './desk.ts';
 export type { SubmitOptions, TaskHandle } from './hand-in.ts';
+export type { MessageHandler, MessagesOptions } from './handling.ts';
 export { generateKey, type NodeKey, openKeyFile } from './key-file.ts';
+export type { Knowledge, KnowledgeSyncOptions, KnownMemory, KnownVersion, WrittenMemory } from './knowledge.ts';
+export { SqliteKnowledgeStore } from './knowledge-sqlite.ts';
+export { type KeptItem, type KeptVersion, type KnowledgeStore, MemoryKnowledgeStore } from './knowledge-store.ts';
+export type { FinishedSync, SyncItem, SyncOptions, SyncResult, SyncSide, SyncState } from './knowledge-sync.ts';
 export type { FederationNodeEvents } from './node-events.ts';
+export type { Destination, SendOptions, Sent } from './outbox.ts';
+export type { ReceivedMessage } from './received-message.ts';
+export type { RequestOptions } from './requests.ts';
 export type { ServiceHandler } from './serve.ts';
 export { type RequestSigner, type RequestToSign, signRequest } from './signed-request.ts';
 export type { EventSubscription, FederationEvent, SubscribeOptions } from './subscribe.ts';
@@ -53,6 +70,8 @@ export interface FederationNodeOptions extends Omit<NodeProfile, 'display_name'>
   readonly position?: number;
   readonly logger?: Pick<Logger, 'info' | 'warn'>;
   readonly clock?: NodeClock;
+  /** How its socket is dialled, as through a proxy; of `node:http` or `node:https`, as the URL is. */
+  readonly agent?: Agent;
 }
 
 interface End {
@@ -70,6 +89,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   readonly #serving: Serving;
   readonly #desk: Desk;
   readonly #subscriber: Subscriber;
+  readonly #knowledge: KnowledgeDesk;
   #connecting: Promise<this> | undefined;
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   #connection: Connection | undefined;
@@ -85,7 +105,8 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   constructor(options: FederationNodeOptions) {
     super();
-    const { url, nodeId, keyFile, key, displayName, invite, reading, position, logger, clock, ...profile } = options;
+    const { url, nodeId, keyFile, key, displayName, invite, reading, position, logger, clock, agent, ...profile } =
+      options;
     if ((keyFile === undefined) === (key === undefined)) throw new TypeError('give either keyFile or key');
     if (!/^(http|ws)s?:$/.test(new URL(url).protocol)) throw new TypeError(`${url} is not the URL of a hub`);
     this.#options = options;
@@ -102,13 +123,24 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       paused: (event) => this.#tell('subscription-paused', event),
       hand: (listener, event) => guarded(() => listener(event)),
     });
-    this.#desk = new Desk({
+    const line = {
       nodeId,
       url,
       clock: this.#clock,
       token: () => this.token,
-      ask: async (name, packet, timeoutMs) => this.#open().ask(name, packet, timeoutMs),
-      trouble: (error) => this.#trouble(error),
+      ask: async <N extends ClientPacketName>(name: N, packet: ClientPacket<N>, timeoutMs?: number) =>
+        this.#open().ask(name, packet, timeoutMs),
+      trouble: (error: Error) => this.#trouble(error),
+    };
+    this.#desk = new Desk(line, {
+      listens: () => this.listenerCount('message') > 0,
+      message: (message) => this.#tell('message', message),
+      state: (packet) => this.#tell('message-state', packet),
+      restart: (reason) => this.#interrupt?.({ reason }),
+    });
+    this.#knowledge = new KnowledgeDesk(line);
+    (this as EventEmitter).on('newListener', (name) => {
+      if (name === 'message') queueMicrotask(() => this.#desk.mail.listened()); // by then it listens
     });
   }
 
@@ -179,8 +211,9 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   /**
-   * Takes no more tasks, and resolves when those under way are over. What is not over after `timeoutMs` (30 s) is given back, so
-   * that another node does it, and its signal aborts. Call it before `leave` or `close`, which leave tasks to run out.
+   * Takes no more tasks and messages, and resolves when those under way are over and the hub knows it. A task that is not over
+   * after `timeoutMs` (30 s) is given back, so that another node does it, and its signal aborts; a message that is not handled
+   * by then comes again. Call it before `leave` or `close`, which leave tasks to run out.
    */
   drain({ timeoutMs = 30_000 }: { timeoutMs?: number } = {}): Promise<void> {
     return this.#desk.drain(timeoutMs);
@@ -189,6 +222,43 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   /** Hands in a task. Resolves when the hub has it for good. Throws `HubRefusal`, and `HubUnreachable` when it could not be asked in time. */
   submit(submission: TaskSubmission, options: SubmitOptions = {}): Promise<TaskHandle> {
     return this.#desk.submit(submission, options);
+  }
+
+  /**
+   * Sends a message: `'ada'` is a node, `{ entity }`, `{ channel }` and `{ everyone: true }` are others. Resolves when the hub has
+   * it; those to one address go one after another. Tries again over reconnects, and is sent once. Throws `HubRefusal`
+   * (`queue_full`: the mailbox is), and `HubUnreachable` when the hub could not be asked in time.
+   */
+  send(to: Destination, content: unknown, options: SendOptions = {}): Promise<Sent> {
+    return this.#desk.mail.send(to, content, options);
+  }
+
+  /**
+   * Sends a message that wants an answer, and resolves with the first: what somebody gave to `reply`. Throws as `send` does,
+   * `HubUnreachable` when no answer comes in time, and the refusal of the node that will not have the message.
+   */
+  request(to: Destination, content: unknown, options: RequestOptions = {}): Promise<ReceivedMessage> {
+    return this.#desk.mail.request(to, content, options);
+  }
+
+  /**
+   * Hands each message to this handler from now on: once for this process, those of one sender in order, the next when the one
+   * before has settled. One that throws is tried again after 1, 2 and 4 s, then the message is refused and its sender told. What
+   * a process had not handled when it ended comes to the next. What is returned takes the handler away; then messages wait at
+   * the hub until somebody takes them. Called again, it replaces the handler. Throws `TypeError`.
+   */
+  messages(handler: MessageHandler, options: MessagesOptions = {}): () => void {
+    return this.#desk.mail.messages(handler, options);
+  }
+
+  /** Hears a channel from now on, also in later sessions and processes, until `leaveChannel`. Throws `HubRefusal` or `HubUnreachable`. */
+  join(channel: string): Promise<void> {
+    return this.#desk.mail.join(channel);
+  }
+
+  /** Hears a channel no more. Throws `HubRefusal` or `HubUnreachable`. */
+  leaveChannel(channel: string): Promise<void> {
+    return this.#desk.mail.leaveChannel(channel);
   }
 
   /**
@@ -201,6 +271,20 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     options: SubscribeOptions = {},
   ): Promise<EventSubscription> {
     return this.#subscriber.subscribe(patterns, listener, options);
+  }
+
+  /**
+   * What this node knows, kept in this store: written also while it is offline, and brought to the same state as the hub by `sync`. From
+   * now on copies that are to go go from it, and a sync that an administrator asks for is of it.
+   */
+  knowledge(store: KnowledgeStore): Knowledge {
+    return this.#knowledge.open(store);
+  }
+
+  /** A sync of whoever keeps versions in a way of their own; `knowledge` does it for stores. Withdrawals come to the last side that was given. */
+  sync(side: SyncSide, options: SyncOptions = {}): Promise<SyncResult> {
+    this.#knowledge.attach(side);
+    return this.#knowledge.sync(side, options);
   }
 
   /** All models of this node from now on; said again in every session. Resolves at once while there is none. Throws `HubRefusal`. */
@@ -255,6 +339,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   /** Says goodbye, so that others learn at once that this node is gone, and closes. Throws when the hub could not be told. */
   async leave(): Promise<void> {
     try {
+      if (this.#session) await this.#desk.mail.flush();
       if (!this.#connection || !this.#session) throw new HubUnreachable('there is no session to say goodbye in');
       this.#session.stop();
       await this.#connection.ask('federation:leave', {}, 5_000);
@@ -263,7 +348,10 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     }
   }
 
-  /** Ends the connection and all timers, at once and for good. Twice is harmless. */
+  /**
+   * Ends all timers and the connection for good: at once, or, when messages were handled that the hub does not know of, as soon
+   * as it does, at most a second later. Twice is harmless.
+   */
   close(): void {
     this.#stop('closed');
   }
@@ -300,15 +388,18 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       this.#interrupt = resolve;
     });
     const interrupt = this.#interrupt!; // a Promise runs its executor at once
-    const { url, reading = () => ({}), nodeId } = this.#options;
-    const connection = await Connection.open(url, {
+    const { url, reading = () => ({}), nodeId, agent } = this.#options;
+    const handlers: ConnectionHandlers = {
       onPacket: (packet, acknowledge) => {
+        if (this.#closed) return; // the last word is being said
         const { name, packet: part } = packet;
-        if (name !== 'federation:request') this.#take(packet, interrupt);
+        if (name === 'federation:ping') acknowledge({ ok: true });
+        else if (name !== 'federation:request') this.#take(packet, interrupt);
         else if (this.#connection) this.#serving.take(part, this.#connection, acknowledge);
       },
       onLost: (reason) => interrupt({ reason }),
-    });
+    };
+    const connection = await Connection.open(url, handlers, agent);
     this.#connection = connection;
     if (this.#closed) return { reason: 'closed' };
     const answer = await this.#register(connection, identity, ended);
@@ -375,6 +466,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #restored(position: number): void {
     this.#feed.rewind(position);
     this.#subscriber.rewind(position);
+    this.#desk.mail.rewind(position);
     this.#trouble(
       new Error(`the hub's log was restored: what it held after ${position} is gone, and positions go on from there`),
     );
@@ -383,7 +475,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #take(packet: AnyHubPacket, interrupt: (end: End) => void): void {
     if (packet.name === 'federation:admitted') {
       this.#answered?.({ ok: true, ...packet.packet }); // an answer to `register` that came late; its position is where the session begins
-    } else if (!this.#desk.hear(packet) && !this.#feed.take(packet)) {
+    } else if (!this.#knowledge.hear(packet) && !this.#desk.hear(packet) && !this.#feed.take(packet)) {
       interrupt({ reason: 'too much to catch up with at once' });
       this.#connection?.end();
     } else if (packet.name === 'federation:revoked') {
@@ -411,22 +503,26 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     });
   }
 
-  #drop(): void {
+  /** `lastWord`: the connection is still of use until then. */
+  #drop(lastWord?: Promise<void>): void {
+    const connection = this.#connection;
     this.#session?.stop();
     this.#session = undefined;
-    this.#serving.drop();
-    this.#connection?.end();
     this.#connection = undefined;
+    this.#desk.dropped();
+    this.#serving.drop();
+    if (lastWord) void lastWord.then(() => connection?.end());
+    else connection?.end();
   }
 
   /** The end of this node: asked for by either side, or forced by `error`. */
   #stop(reason: string, error?: Error): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#desk.close();
+    const lastWord = this.#desk.close();
     this.#subscriber.close(error ?? new HubUnreachable(`the node was closed: ${reason}`));
     const hadSession = this.#session !== undefined;
-    this.#drop();
+    this.#drop(lastWord);
     this.#interrupt?.({ reason });
     if (hadSession) this.#tell('disconnected', { reason, retryInMs: undefined });
     if (this.#settle) this.#settle.failed(error ?? new HubUnreachable(`closed before there was a session: ${reason}`));

@@ -51,7 +51,9 @@ export class Sender {
         return await this.once(name, packet);
       } catch (error) {
         if (!this.#isTransient(error)) throw error;
-        const waitMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(tries, 16)) * (0.5 + clock.random());
+        const backoffMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(tries, 16));
+        const asked = error instanceof HubRefusal ? (error.retryAfterMs ?? 0) : 0;
+        const waitMs = asked + backoffMs * (0.5 + clock.random());
         if (clock.monotonicMs() + waitMs > until) throw error;
         await this.#wait(waitMs);
       }

@@ -9,6 +9,7 @@ import { Compile, type Validator } from 'typebox/compile';
 import { accessEvents } from './access.ts';
 import { admissionEvents } from './admission.ts';
 import { auditEvents } from './audit.ts';
+import { channelEvents } from './channel.ts';
 import { circuitEvents } from './circuit.ts';
 import { versions } from './decode.ts';
 import { entityEvents } from './entity.ts';
@@ -17,13 +18,17 @@ import { healthEvents } from './health.ts';
 import { heartbeatEvents } from './heartbeat.ts';
 import { keyEvents } from './key.ts';
 import { keyringEvents } from './keyring.ts';
+import { knowledgeEvents } from './knowledge.ts';
 import { limitEvents } from './limits.ts';
 import type { NewEvent } from './log.ts';
+import { memoryEvents } from './memory.ts';
+import { messageEvents } from './message.ts';
 import { modelEvents } from './model.ts';
 import { nodeEvents } from './node.ts';
 import { operatorTokenEvents } from './operator-token.ts';
 import { segmentEvents } from './segment.ts';
 import { sessionEvents } from './session.ts';
+import { sovereigntyEvents } from './sovereignty.ts';
 import { subscriptionEvents } from './subscription.ts';
 import { taskEvents } from './task.ts';
 import { checkUpcasts } from './upcasts.ts';
@@ -46,6 +51,11 @@ export const catalog = {
   ...modelEvents,
   ...circuitEvents,
   ...subscriptionEvents,
+  ...channelEvents,
+  ...messageEvents,
+  ...memoryEvents,
+  ...sovereigntyEvents,
+  ...knowledgeEvents,
   ...auditEvents,
   ...keyringEvents,
   ...heartbeatEvents,

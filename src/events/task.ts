@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { kept } from './define.ts';
 import { NodeId } from './node.ts';
+import { Sealed } from './sealed.ts';
 
 export const TaskId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'Name of a task' });
 const task_id = TaskId;
@@ -43,10 +44,6 @@ export const Callback = Type.Union([
   Type.Object({ kind: Type.Literal('webhook'), url: Type.String({ maxLength: 2048, pattern: '^https?://' }) }),
 ]);
 export type Callback = Type.Static<typeof Callback>;
-
-/** Bytes that only the holder of the data key of `subject` reads: AES-256-GCM, `nonce ‖ ciphertext ‖ tag` in base64url. */
-export const Sealed = Type.Object({ subject: Type.String(), key_id: Type.String(), sealed: Type.String() });
-export type Sealed = Type.Static<typeof Sealed>;
 
 /** Work to do, or what came of it: plain, or sealed when the task is sensitive. Absent: nothing. */
 const Content = {

@@ -39,6 +39,10 @@ export class DataKeys {
     this.#kernel = kernel;
   }
 
+  remembered(subject: string): DataKey | undefined {
+    return this.#cache.get(subject);
+  }
+
   /** The key of a subject, made when there is none. Rejects with a `Fault` when the store cannot be reached. */
   async currentOf(subject: string): Promise<DataKey> {
     const cached = this.#cache.get(subject);

@@ -29,14 +29,16 @@ export interface AuditRow {
   last_at: string | null;
 }
 
-/** Heartbeats and readings of health have no rows: `federation_heartbeat_hours` and `federation_health_hours` count them. */
-type AuditedType = Exclude<EventType, 'heartbeat.received' | 'health.measured'>;
+/** Heartbeats, readings of health and of traffic have no rows here: views of their own count them. */
+type AuditedType = Exclude<EventType, 'heartbeat.received' | 'health.measured' | 'messages.counted'>;
 
 const ofNode = ({ data }: { data: { node_id: string } }) => data.node_id;
 const ofEntity = ({ data }: { data: { entity_id: string } }) => data.entity_id;
 const ofInvite = ({ data }: { data: { invite_id: string } }) => data.invite_id;
 const ofTask = ({ data }: { data: { task_id: string } }) => data.task_id;
 const ofSubscription = ({ data }: { data: { subscription_id: string } }) => data.subscription_id;
+const ofBox = ({ data }: { data: { box: string } }) => data.box;
+const ofMemory = ({ data }: { data: { memory_id: string } }) => data.memory_id;
 const ofToken = ({ data }: { data: { prefix: string } }) => data.prefix;
 const ofSubject = ({ data }: { data: { subject: string } }) => data.subject;
 const ofStream = ({ stream }: { stream: string }) => stream;
@@ -111,6 +113,28 @@ export const targets: { readonly [T in AuditedType]: (event: LogEvent<T>) => str
   'subscription.paused': ofSubscription,
   'subscription.resumed': ofSubscription,
   'subscription.deleted': ofSubscription,
+  'channel.joined': ({ data }) => data.channel,
+  'channel.left': ({ data }) => data.channel,
+  'message.sent': ofBox,
+  'message.expired': ofBox,
+  'message.refused': ofBox,
+  'message.read': ofBox,
+  'mail.delivered': ofNode,
+  'mail.purged': ofStream,
+  'memory.stored': ofMemory,
+  'memory.deleted': ofMemory,
+  'sovereignty.declared': ofSubject,
+  'knowledge.sync-started': ({ data }) => data.sync_id,
+  'knowledge.sync-progressed': ({ data }) => data.sync_id,
+  'knowledge.sync-paused': ({ data }) => data.sync_id,
+  'knowledge.sync-resumed': ({ data }) => data.sync_id,
+  'knowledge.sync-ended': ({ data }) => data.sync_id,
+  'knowledge.moved': ({ data }) => data.holder,
+  'knowledge.withdrawal-asked': ({ data }) => data.holder,
+  'knowledge.withdrawn': ({ data }) => data.holder,
+  'peer.joined': ({ data }) => data.peer_id,
+  'peer.left': ({ data }) => data.peer_id,
+  'peer.synced': ({ data }) => data.peer_id,
   'audit.refused': ofTarget,
   'audit.read': ofTarget,
   'audit.reads-counted': () => '',

@@ -7,23 +7,34 @@ import { type AlertRow, alerts } from './alerts.ts';
 import { announcements } from './announcements.ts';
 import { auditLog } from './audit-log.ts';
 import { bans } from './bans.ts';
+import { channels } from './channels.ts';
 import type { ColumnType, FoldContext, Projection, Sweep, TableSpec } from './define.ts';
 import { entities } from './entities.ts';
 import { federation } from './federation.ts';
 import { healthHours } from './health-hours.ts';
 import { heartbeatHours } from './heartbeat-hours.ts';
+import { holdings } from './holdings.ts';
 import { invites } from './invites.ts';
 import { joins } from './joins.ts';
 import { keys } from './keys.ts';
 import { nodeLimits } from './limits.ts';
+import { mailboxes } from './mailboxes.ts';
+import { memories } from './memories.ts';
+import { memoryVersions } from './memory-versions.ts';
+import { messageReceipts } from './message-receipts.ts';
+import { messages } from './messages.ts';
 import { models } from './models.ts';
 import { nodes } from './nodes.ts';
 import { openTasks } from './open-tasks.ts';
 import { operatorTokens } from './operator-tokens.ts';
+import { peers } from './peers.ts';
 import { segments } from './segments.ts';
 import { sessions } from './sessions.ts';
+import { sovereignty } from './sovereignty.ts';
 import { subscriptions } from './subscriptions.ts';
+import { syncs } from './syncs.ts';
 import { tasks } from './tasks.ts';
+import { traffic } from './traffic.ts';
 
 export const projections = {
   federation_nodes: nodes,
@@ -46,6 +57,17 @@ export const projections = {
   federation_tasks_open: openTasks,
   federation_models: models,
   federation_subscriptions: subscriptions,
+  federation_channels: channels,
+  federation_mailboxes: mailboxes,
+  federation_messages: messages,
+  federation_message_receipts: messageReceipts,
+  federation_traffic: traffic,
+  federation_memories: memories,
+  federation_memory_versions: memoryVersions,
+  federation_sovereignty: sovereignty,
+  federation_holdings: holdings,
+  federation_syncs: syncs,
+  federation_peers: peers,
   federation_log_segments_dropped: segments,
   federation_audit_log: auditLog,
 } as const;
@@ -101,8 +123,8 @@ export interface AnyProjection {
 }
 
 interface AnyHandler {
-  key(event: LogEvent, context: FoldContext): string;
-  fold(row: Row | undefined, event: LogEvent, context: FoldContext): Row | undefined | null;
+  key(event: LogEvent, context: FoldContext): string | readonly string[];
+  fold(row: Row | undefined, event: LogEvent, context: FoldContext, key: string): Row | undefined | null;
 }
 
 /** Forgets the types of a projection. Safe: a fold meets only rows of its own making, and events of the type it is listed under. */
@@ -131,6 +153,17 @@ export const allProjections: readonly AnyProjection[] = [
   anyProjection(openTasks),
   anyProjection(models),
   anyProjection(subscriptions),
+  anyProjection(channels),
+  anyProjection(mailboxes),
+  anyProjection(messages),
+  anyProjection(messageReceipts),
+  anyProjection(traffic),
+  anyProjection(memories),
+  anyProjection(memoryVersions),
+  anyProjection(sovereignty),
+  anyProjection(holdings),
+  anyProjection(syncs),
+  anyProjection(peers),
   anyProjection(segments),
   anyProjection(auditLog),
 ];

@@ -1,7 +1,7 @@
 /**
  * What a projection is: one table, and a pure fold from events to its rows.
  *
- * Each event touches at most one row, named by `key`. `fold` gets the row as it is (undefined when there is none) and
+ * Each event touches the row that `key` names, or the few that it names. `fold` gets the row as it is (undefined when there is none) and
  * answers the row as it will be, `null` to delete it, or the same row (by identity) for "nothing changes". It must not
  * change the row it was given, and knows no clock, no chance and no database: so a thousand heartbeats of a hundred nodes
  * cost a hundred upserts, a view in memory is the same fold over the same log, and replaying twice gives the same rows.
@@ -47,8 +47,15 @@ export interface FoldContext {
 
 /** `in out`: what a fold takes and gives is its own; the compiler need not find that out over every type of event. */
 type Handler<in out Row, in out T extends EventType> = {
-  readonly key: (event: LogEvent<T>, context: FoldContext) => string;
-  readonly fold: (row: Row | undefined, event: LogEvent<T>, context: FoldContext) => Row | undefined | null;
+  /** Which row; or which, each of them once: at most some hundred, as a page holds many events. Each is folded by itself. */
+  readonly key: (event: LogEvent<T>, context: FoldContext) => string | readonly string[];
+  /** `key`: of the row. */
+  readonly fold: (
+    row: Row | undefined,
+    event: LogEvent<T>,
+    context: FoldContext,
+    key: string,
+  ) => Row | undefined | null;
 };
 
 export interface Projection<in out Row extends object = Record<string, unknown>> {

@@ -12,8 +12,8 @@ import type { EventLog, Page, Recorded } from '../events/log.ts';
 import type { Cancel, Kernel } from '../kernel.ts';
 import { type AnyProjection, allProjections, anyProjection, fingerprintOf, type Row } from './catalog.ts';
 import type { FoldContext, Projection } from './define.ts';
-import { deadLetterId, foldContext, foldOne } from './project.ts';
-import { fittingText, fromStored } from './rows.ts';
+import { deadLetterId, foldContext, foldOne, keysIn } from './project.ts';
+import { fromStored } from './rows.ts';
 import type { StoredSnapshot } from './view-reader.ts';
 
 export type LiveListener<R> = (key: string, row: R | undefined, event: LogEvent) => void;
@@ -187,22 +187,24 @@ class Live implements LiveView<Row> {
     const handler = this.#view.on[recorded.type as EventType]; // a type that no handler lists gives undefined
     if (!handler || this.#parked.has(deadLetterId(this.#view, recorded.stream))) return;
     let event: LogEvent;
-    let key: string;
-    let after: Row | undefined;
+    const changes: [key: string, after: Row | undefined][] = [];
     try {
       event = decode(recorded);
-      key = fittingText(handler.key(event, this.#context));
-      const before = this.#rows.get(key);
-      after = foldOne(this.#view, key, before, event, this.#context);
-      if (after === before) return;
+      for (const key of keysIn(this.#view, event, this.#context)) {
+        const before = this.#rows.get(key);
+        const after = foldOne(this.#view, key, before, event, this.#context);
+        if (after !== before) changes.push([key, after]);
+      }
     } catch (error) {
       if (error instanceof NewerEvent) throw error; // this replica must be replaced; until then the map stands
       this.#parked.add(deadLetterId(this.#view, recorded.stream));
       return;
     }
-    if (after) this.#rows.set(key, after);
-    else this.#rows.delete(key);
-    for (const listener of this.#listeners) this.#tell(listener, key, after, event);
+    for (const [key, after] of changes) {
+      if (after) this.#rows.set(key, after);
+      else this.#rows.delete(key);
+      for (const listener of this.#listeners) this.#tell(listener, key, after, event);
+    }
   }
 
   #tell(listener: LiveListener<Row>, key: string, row: Row | undefined, event: LogEvent): void {

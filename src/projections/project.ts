@@ -112,26 +112,29 @@ async function foldView(
   parked: Map<string, DeadLetter>,
   context: FoldContext,
 ): Promise<{ touched: Map<string, Row | null>; swept: Sweep[] }> {
-  const keys = read.map((each) => keyOf(view, each, context));
+  const keys = read.map((each) => keysOf(view, each, context));
   const rows = await loadRows(view, keys, ground);
   const touched = new Map<string, Row | null>();
   const swept: Sweep[] = [];
   for (const [at, { recorded, event }] of read.entries()) {
     const sweep = event && view.sweep?.[event.type]?.(event);
     if (sweep) sweepAway(view.table, sweep, rows, touched, swept);
-    const key = keys[at];
-    if (key === undefined) continue;
-    const before = typeof key === 'string' ? rows.get(key) : undefined;
+    const named = keys[at];
+    if (named === undefined) continue;
     if (!view.table.appendOnly && wasParked(view, recorded, ground, parked)) continue;
     try {
-      if (event === undefined || typeof key !== 'string') throw key;
-      const after = foldOne(view, key, before, event, context);
-      if (after === before) continue;
-      if (!view.table.appendOnly) {
-        if (after) rows.set(key, after);
-        else rows.delete(key);
+      if (event === undefined || named instanceof Unreadable) throw named;
+      const changes = named.map(
+        (key) => [key, rows.get(key), foldOne(view, key, rows.get(key), event, context)] as const,
+      );
+      for (const [key, before, after] of changes) {
+        if (after === before) continue;
+        if (!view.table.appendOnly) {
+          if (after) rows.set(key, after);
+          else rows.delete(key);
+        }
+        touched.set(key, after ?? null);
       }
-      touched.set(key, after ?? null);
     } catch (error) {
       // Rows of an append-only table do not build on each other: only the event is left out, not those that follow it.
       if (view.table.appendOnly && wasParked(view, recorded, ground, parked)) continue;
@@ -145,11 +148,11 @@ async function foldView(
 /** The rows that a page is folded over; of an append-only table there are none. */
 async function loadRows(
   { table }: AnyProjection,
-  keys: readonly (string | Unreadable | undefined)[],
+  keys: readonly (readonly string[] | Unreadable | undefined)[],
   ground: Ground,
 ): Promise<Map<string, Row>> {
   if (table.appendOnly) return new Map();
-  const wanted = new Set(keys.filter((key) => typeof key === 'string'));
+  const wanted = new Set(keys.flatMap((named) => (named === undefined || named instanceof Unreadable ? [] : named)));
   return new Map(wanted.size > 0 ? await ground.load(table, [...wanted]) : []);
 }
 
@@ -177,14 +180,23 @@ function covers({ from, to, only }: Sweep, key: string, row: Row): boolean {
 class Unreadable extends Error {}
 
 /** Undefined for an event that the view only sweeps by. */
-function keyOf(view: AnyProjection, { event, failure }: Read, context: FoldContext): string | Unreadable | undefined {
+function keysOf(
+  view: AnyProjection,
+  { event, failure }: Read,
+  context: FoldContext,
+): readonly string[] | Unreadable | undefined {
   try {
     if (event === undefined) throw failure;
-    const handler = view.on[event.type];
-    return handler && fittingText(handler.key(event, context));
+    return view.on[event.type] && keysIn(view, event, context);
   } catch (cause) {
     return new Unreadable('no key', { cause });
   }
+}
+
+/** The rows that an event touches, each once. The view folds events of this type. */
+export function keysIn(view: AnyProjection, event: LogEvent, context: FoldContext): readonly string[] {
+  const named = view.on[event.type]!.key(event, context);
+  return typeof named === 'string' ? [fittingText(named)] : [...new Set(named.map(fittingText))];
 }
 
 /** Counts an event whose stream is parked already. */
@@ -205,7 +217,7 @@ export function foldOne(
   event: LogEvent,
   context: FoldContext,
 ): Row | undefined {
-  const after = view.on[event.type]!.fold(before, event, context);
+  const after = view.on[event.type]!.fold(before, event, context, key);
   if (after === null) return undefined;
   if (after === undefined || after === before) return before;
   const row = fitting(view.table, after, before);

@@ -11,6 +11,8 @@ export interface SessionRow {
   epoch: number;
   status: 'open' | 'ended';
   address: string;
+  /** The replica that opened it: where its socket is. */
+  replica: string;
   opened_at: string;
   ended_at: string | null;
   cause: string | null;
@@ -31,17 +33,18 @@ export const sessions = projection<SessionRow>({
       epoch: 'integer',
       status: 'text',
       address: 'text',
+      replica: 'text',
       opened_at: 'text',
       ended_at: { type: 'text', nullable: true },
       cause: { type: 'text', nullable: true },
     },
     indexes: [['node_id']],
   },
-  version: 1,
+  version: 2,
   on: {
     'session.opened': {
       key: ({ data }) => keyOf(data.node_id, data.session_id),
-      fold: (_row, { data, time, revision }) => ({
+      fold: (_row, { data, time, revision, meta }) => ({
         id: keyOf(data.node_id, data.session_id),
         node_id: data.node_id,
         session_id: data.session_id,
@@ -49,6 +52,7 @@ export const sessions = projection<SessionRow>({
         epoch: revision,
         status: 'open',
         address: data.address,
+        replica: meta.replica,
         opened_at: time,
         ended_at: null,
         cause: null,
@@ -65,6 +69,7 @@ export const sessions = projection<SessionRow>({
         epoch: revision,
         status: 'ended',
         address: '',
+        replica: '',
         opened_at: time,
         ended_at: time,
         cause: data.reason,

@@ -49,10 +49,13 @@ export interface TaskRow {
   choice: { considered: number; candidates: Candidate[] } | null;
   /** The newest of them, the oldest first; at most `keptAttempts`. */
   attempts: TaskAttempt[];
+  /** The node whose socket is told of the end. */
+  told_node: string | null;
   submitted_at: string;
   submitted_position: number;
   updated_at: string;
   ended_at: string | null;
+  ended_position: number | null;
 }
 
 const keptAttempts = 32;
@@ -85,19 +88,22 @@ export const tasks = projection<TaskRow>({
       failure: { type: 'json', nullable: true },
       choice: { type: 'json', nullable: true },
       attempts: 'json',
+      told_node: { type: 'text', nullable: true },
       submitted_at: 'text',
       submitted_position: 'integer',
       updated_at: 'text',
       ended_at: { type: 'text', nullable: true },
+      ended_position: { type: 'integer', nullable: true },
     },
     indexes: [
       ['status', 'submitted_position'],
       ['node_id', 'submitted_position'],
       ['submitter', 'submitted_position'],
       ['submitted_position'],
+      ['told_node', 'ended_position'],
     ],
   },
-  version: 2,
+  version: 3,
   on: {
     'task.submitted': {
       key: ({ data }) => data.task_id,
@@ -118,10 +124,12 @@ export const tasks = projection<TaskRow>({
         failure: null,
         choice: null,
         attempts: [],
+        told_node: toldNode(data),
         submitted_at: time,
         submitted_position: position,
         updated_at: time,
         ended_at: null,
+        ended_position: null,
       }),
     },
     'task.assigned': {
@@ -153,11 +161,11 @@ export const tasks = projection<TaskRow>({
     },
     'task.completed': {
       key: ({ data }) => data.task_id,
-      fold: (row, { data: { result }, time }) =>
+      fold: (row, { data: { result }, time, position }) =>
         row && {
           ...row,
           ...inLast(row, { ended_at: time, end: 'completed' }),
-          ...ended(row, time),
+          ...ended(row, time, position),
           status: 'completed',
           percent: 100,
           result,
@@ -179,24 +187,24 @@ export const tasks = projection<TaskRow>({
     },
     'task.failed': {
       key: ({ data }) => data.task_id,
-      fold: (row, { data: { cause, error, lease }, time }) =>
+      fold: (row, { data: { cause, error, lease }, time, position }) =>
         row && {
           ...row,
           ...(lease === undefined
             ? {}
             : inLast(row, { ended_at: time, end: cause === 'deadline' ? 'deadline' : 'failed', error })),
-          ...ended(row, time),
+          ...ended(row, time, position),
           status: 'failed',
           failure: error,
         },
     },
     'task.cancelled': {
       key: ({ data }) => data.task_id,
-      fold: (row, { data: { lease }, time }) =>
+      fold: (row, { data: { lease }, time, position }) =>
         row && {
           ...row,
           ...(lease === undefined ? {} : inLast(row, { ended_at: time, end: 'cancelled' })),
-          ...ended(row, time),
+          ...ended(row, time, position),
           status: 'cancelled',
         },
     },
@@ -213,6 +221,7 @@ export const tasks = projection<TaskRow>({
           message: null,
           updated_at: time,
           ended_at: null,
+          ended_position: null,
         },
     },
     'task.callback-delivered': {
@@ -232,9 +241,14 @@ function inLast({ attempts }: TaskRow, change: Partial<TaskAttempt>): Pick<TaskR
   return { attempts: last ? [...attempts.slice(0, -1), { ...last, ...change }] : attempts };
 }
 
-function ended(row: TaskRow, time: string) {
+function ended(row: TaskRow, time: string, position: number) {
   const callback_status = row.callback?.kind === 'webhook' ? ('owed' as const) : null;
-  return { ack_by: null, ready_at: null, callback_status, updated_at: time, ended_at: time };
+  return { ack_by: null, ready_at: null, callback_status, updated_at: time, ended_at: time, ended_position: position };
+}
+
+/** Who handed it in, when its socket is to be told. */
+function toldNode({ submitter, callback }: EventData<'task.submitted'>): string | null {
+  return callback?.kind === 'socket' && submitter.startsWith('node:') ? submitter.slice('node:'.length) : null;
 }
 
 export interface TaskFilter {

@@ -6,10 +6,13 @@ import { eventBus } from './event-bus.ts';
 import { governance } from './governance.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { identityAuth } from './identity-auth.ts';
+import { knowledgeSync } from './knowledge-sync.ts';
+import { messagePersistence } from './message-persistence.ts';
 import { metrics } from './metrics.ts';
 import { modelRegistry } from './model-registry.ts';
 import { nexusApi } from './nexus-api.ts';
 import { nodeRegistry } from './node-registry.ts';
+import { offlineQueue } from './offline-queue.ts';
 import { rateLimiter } from './rate-limiter.ts';
 import type { AnyService } from './service.ts';
 import { serviceRouter } from './service-router.ts';
@@ -29,6 +32,9 @@ export const manifest: readonly AnyService[] = [
   serviceRouter,
   modelRegistry,
   taskQueue,
+  knowledgeSync,
+  offlineQueue,
+  messagePersistence,
   entityRegistry,
   metrics,
   nexusApi,

@@ -99,7 +99,7 @@ function views({ metrics, views, log, kernel }: Hub): Reading {
   };
 }
 
-const queues: readonly QueueName[] = ['tasks', 'timers', 'callbacks', 'webhooks'];
+const queues: readonly QueueName[] = ['tasks', 'timers', 'callbacks', 'webhooks', 'mail', 'expiry'];
 
 function jobs(hub: Hub): Reading {
   return {

@@ -6,6 +6,8 @@ import { eventBus } from './event-bus.ts';
 import { governance } from './governance.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { identityAuth } from './identity-auth.ts';
+import { knowledgeSync } from './knowledge-sync.ts';
+import { messagePersistence } from './message-persistence.ts';
 import { modelRegistry } from './model-registry.ts';
 import { accessRoutes } from './nexus-api/access-routes.ts';
 import { prefix } from './nexus-api/admit.ts';
@@ -13,6 +15,7 @@ import { auditRoutes } from './nexus-api/audit-routes.ts';
 import { authRoutes } from './nexus-api/auth-routes.ts';
 import { backupRoutes } from './nexus-api/backup-routes.ts';
 import { banRoutes } from './nexus-api/ban-routes.ts';
+import { channelRoutes } from './nexus-api/channel-routes.ts';
 import { entityRoutes } from './nexus-api/entity-routes.ts';
 import { eventRoutes } from './nexus-api/event-routes.ts';
 import { governanceRoutes } from './nexus-api/governance-routes.ts';
@@ -22,15 +25,22 @@ import { inviteRoutes } from './nexus-api/invite-routes.ts';
 import { joinRequestRoutes } from './nexus-api/join-request-routes.ts';
 import { keyRoutes } from './nexus-api/key-routes.ts';
 import { limitRoutes } from './nexus-api/limit-routes.ts';
+import { memoryRoutes } from './nexus-api/memory-routes.ts';
+import { messageRoutes } from './nexus-api/message-routes.ts';
 import { metricsRoute } from './nexus-api/metrics-route.ts';
 import { modelRoutes } from './nexus-api/model-routes.ts';
 import { nodeRoutes } from './nexus-api/node-routes.ts';
+import { peerRoutes } from './nexus-api/peer-routes.ts';
+import { pingRoutes } from './nexus-api/ping-routes.ts';
 import { routeRoutes } from './nexus-api/route-routes.ts';
+import { sovereigntyRoutes } from './nexus-api/sovereignty-routes.ts';
 import { subscriptionRoutes } from './nexus-api/subscription-routes.ts';
+import { syncRoutes } from './nexus-api/sync-routes.ts';
 import { taskRoutes } from './nexus-api/task-routes.ts';
 import { tokenRoutes } from './nexus-api/token-routes.ts';
 import { viewsRoutes } from './nexus-api/views-routes.ts';
 import { nodeRegistry } from './node-registry.ts';
+import { offlineQueue } from './offline-queue.ts';
 import { rateLimiter } from './rate-limiter.ts';
 import { service } from './service.ts';
 import { serviceRouter } from './service-router.ts';
@@ -53,11 +63,30 @@ export const nexusApi = service({
     bus: eventBus,
     models: modelRegistry,
     tasks: taskQueue,
+    knowledge: knowledgeSync,
     router: serviceRouter,
+    queue: offlineQueue,
+    messages: messagePersistence,
   },
   async start(
     hub,
-    { registry, sockets, health, identity, governance, access, entities, limiter, bus, models, router, tasks },
+    {
+      registry,
+      sockets,
+      health,
+      identity,
+      governance,
+      access,
+      entities,
+      limiter,
+      bus,
+      models,
+      router,
+      tasks,
+      knowledge,
+      queue,
+      messages,
+    },
   ) {
     const { app, handler } = await createHttp(hub);
     await app.register(
@@ -80,6 +109,13 @@ export const nexusApi = service({
         modelRoutes(api, hub, models);
         taskRoutes(api, hub, tasks, models);
         routeRoutes(api, hub, router);
+        memoryRoutes(api, knowledge, identity);
+        sovereigntyRoutes(api, knowledge);
+        syncRoutes(api, hub, knowledge);
+        peerRoutes(api, hub, knowledge);
+        messageRoutes(api, hub, { messages, queue, identity });
+        channelRoutes(api, hub, messages);
+        pingRoutes(api, hub, sockets);
         viewsRoutes(api, hub);
         backupRoutes(api, hub);
         auditRoutes(api, hub);

@@ -17,11 +17,14 @@ import {
 import { actorOf, type Identity } from '../doors.ts';
 import { isRefusal, type Refusal } from '../errors.ts';
 import type { EventData } from '../events/catalog.ts';
-import type { Requirements, Sealed, TaskStatus } from '../events/task.ts';
+import type { Sealed } from '../events/sealed.ts';
+import type { Requirements, TaskStatus } from '../events/task.ts';
 import type { Hub } from '../hub.ts';
+import { whenOpen } from '../jobs.ts';
 import { isoTime } from '../kernel.ts';
 import type { AssignedTask, TaskSubmission } from '../protocol.ts';
 import { may } from '../rights.ts';
+import { contentOf, openContent } from '../task-content.ts';
 import { healthAggregator } from './health-aggregator.ts';
 import { modelRegistry } from './model-registry.ts';
 import { nodeRegistry } from './node-registry.ts';
@@ -29,7 +32,6 @@ import { service } from './service.ts';
 import { Callbacks } from './task-queue/callbacks.ts';
 import { Changes, isPending } from './task-queue/changes.ts';
 import { Claims } from './task-queue/claims.ts';
-import { contentOf, openContent } from './task-queue/content.ts';
 import { Dispatcher, readyAtOf } from './task-queue/dispatcher.ts';
 import { Duty } from './task-queue/duty.ts';
 import { Leases } from './task-queue/leases.ts';
@@ -82,9 +84,6 @@ export interface TaskQueue {
 const mostOpen = 200_000;
 /** Of these, one submitter's at most, so that nobody shuts the others out. */
 const mostOfOne = 150_000;
-/** The library of the jobs is slow to load: it is let in once the hub listens. */
-const openJobsMs = 500;
-const longestRetryMs = 30_000;
 
 export const taskQueue = service({
   name: 'task-queue',
@@ -117,7 +116,7 @@ export const taskQueue = service({
     changes.begin();
     const lease = hub.views.leases.acquire('task-dispatcher');
     duty = new Duty(hub, lease, { room, nodes, dispatcher, leases, sweep: () => callbacks.sweep() });
-    const stopOpening = openJobs(hub, (jobs) => {
+    const stopOpening = whenOpen(hub, (jobs) => {
       callbacks.use(jobs);
       duty.use(jobs);
     });
@@ -140,28 +139,6 @@ export const taskQueue = service({
     };
   },
 });
-
-/** Opens the jobs without holding anything up; tries until it is stopped. */
-function openJobs({ kernel, jobs }: Hub, opened: (jobs: Awaited<ReturnType<Hub['jobs']>>) => void): () => void {
-  let stopped = false;
-  let cancelTimer = () => {};
-  const tryIn = (ms: number, nextMs: number) => {
-    cancelTimer = kernel.after(ms, () => {
-      jobs().then(
-        (there) => stopped || opened(there),
-        (error: unknown) => {
-          kernel.log.warn({ err: error }, 'the jobs could not be opened; tasks are given out without them');
-          if (!stopped) tryIn(nextMs, Math.min(2 * nextMs, longestRetryMs));
-        },
-      );
-    });
-  };
-  tryIn(openJobsMs, 1_000);
-  return () => {
-    stopped = true;
-    cancelTimer();
-  };
-}
 
 interface Parts {
   readonly changes: Changes;

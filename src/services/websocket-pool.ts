@@ -24,8 +24,8 @@ export type { Waiting } from './websocket-pool/waiting.ts';
 export interface WebsocketPool {
   /** Takes the packets of one name, from those who may send it (protocol.ts). What is returned stops it. */
   handle<N extends ClientPacketName>(name: N, handler: PacketHandler<N>): () => void;
-  /** Sends to the live socket of a node, if it is at this replica and the node may be told anything. */
-  tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void;
+  /** Sends to the live socket of a node, if it is at this replica and the node may be told anything: whether it did. */
+  tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): boolean;
   /** Whether the live socket of a node is at this replica. */
   has(nodeId: string): boolean;
   /** As `tell`, and waits for the acknowledgement. Refuses `target_unreachable`. */

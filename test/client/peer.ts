@@ -32,6 +32,8 @@ export interface Peer {
   /** Called when a session asks to resume; pushes what it missed. */
   onResume: (from: number) => void;
   push<N extends HubPacketName>(name: N, packet: HubPacket<N>): void;
+  /** Pushes what wants an acknowledgement; answers that of the only connection. */
+  ask<N extends HubPacketName>(name: N, packet: HubPacket<N>): Promise<unknown>;
   /** Sends anything under a name. */
   pushRaw(name: string, packet: unknown): void;
   /** Cuts all connections without a word. */
@@ -81,6 +83,7 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
       return { position: peer.position };
     },
     'federation:leave': () => ({}),
+    'federation:message:ack': ({ through }) => ({ through }),
   };
 
   const token = async (nodeId: string) => {
@@ -121,6 +124,10 @@ export async function startPeer({ heartbeatMs = 15_000, port = 0 } = {}): Promis
     position: 10,
     onResume: () => {},
     push: (name, packet) => void io.emit(name, packet),
+    ask: async (name, packet) => {
+      const [answer] = await io.timeout(1_000).emitWithAck(name, packet);
+      return answer as unknown;
+    },
     pushRaw: (name, packet) => void io.emit(name, packet),
     cut: () => {
       for (const socket of io.sockets.sockets.values()) socket.conn.close();

@@ -89,7 +89,8 @@ describe('the AsyncAPI description', () => {
   it('has a channel for every packet, and its references lead somewhere', () => {
     const document = parse(generated['asyncapi.yaml']!);
     const addresses = Object.values<{ address: string }>(document.channels).map(({ address }) => address);
-    expect(addresses.sort()).toEqual([...Object.keys(clientPackets), ...Object.keys(hubPackets)].sort());
+    const names = new Set([...Object.keys(clientPackets), ...Object.keys(hubPackets)]); // some go both ways
+    expect(addresses.sort()).toEqual([...names].sort());
     const targets = [...generated['asyncapi.yaml']!.matchAll(/\$ref: "#\/(.+)"/g)].map(([, path]) => path!);
     expect(targets.length).toBeGreaterThan(addresses.length);
     for (const path of targets) {

@@ -16,6 +16,16 @@ export function streamOf(event: DomainEvent): string {
   if (noun === 'audit') return 'audit';
   if (noun === 'federation' || noun === 'governance') return 'federation';
   if (noun === 'views') return 'views';
+  if (type === 'messages.counted') return 'traffic';
+  if (type === 'mail.purged') return 'mail';
+  if (type === 'mail.delivered') return `mailbox-${data.node_id}`;
+  if ('message_id' in data) return `message-${data.message_id}`;
+  if ('memory_id' in data) return `memory-${data.memory_id}`;
+  if ('sync_id' in data && 'node_id' in data) return `sync-${data.sync_id}`;
+  if ('holder' in data) return `holdings-${data.holder}`;
+  if ('peer_id' in data) return `peer-${data.peer_id}`;
+  if (noun === 'channel' && 'channel' in data) return `channel-${data.channel}`;
+  if (type === 'sovereignty.declared') return `sovereignty-${data.subject}`;
   if ('task_id' in data) return `task-${data.task_id}`;
   if ('subscription_id' in data) return `subscription-${data.subscription_id}`;
   if ('thumbprint' in data) return `key-${data.thumbprint}`;

@@ -7,6 +7,7 @@ import type { HealthHour } from '../../src/events/health.ts';
 import type { HeartbeatHour } from '../../src/events/heartbeat.ts';
 import { foldHealth, foldHeartbeat, hourOf } from '../../src/events/hours.ts';
 import type { Page, Recorded } from '../../src/events/log.ts';
+import type { ShareRule } from '../../src/events/sovereignty.ts';
 import { foldContext } from '../../src/projections/project.ts';
 import { streamOf } from './facts.ts';
 
@@ -95,6 +96,38 @@ const callback = fc.constantFrom(
 const backoff = fc.constant({ kind: 'fixed' as const, delay_ms: 10, max_ms: 10 });
 const service = fc.constantFrom('ollama', '7');
 const subscription_id = fc.constantFrom('s1', 's2');
+
+const uuids = [1, 2, 3].map((at) => `00000000-0000-4000-8000-00000000000${at}`);
+const message_id = fc.constantFrom(...uuids);
+const box = fc.constantFrom('node:a', 'channel:é', 'everyone');
+const from = fc.constantFrom('node:a', 'operator:x', '\0');
+const address = fc.constantFrom({ node: 'a' }, { channel: 'c' }, { everyone: true as const });
+const expires_at = fc.constantFrom('2026-03-01T11:00:00.000Z', '2026-03-02T11:00:00.000Z');
+const aboutMessage = { message_id, box, from, sent_position: count, expires_at };
+const sealed = fc.constant({ subject: 'mail:node:a', key_id: 'k', sealed: 'AAAA' });
+const channel = fc.constantFrom('c', 'd');
+const memory_id = fc.constantFrom('m1', 'm2@f');
+const author = fc.constantFrom('node:a', 'node:b', 'node:c@f');
+const clock = fc.tuple(fc.integer({ min: 1, max: 4 }), author).map(([at, who]) => `00000000000000${at}-000000-${who}`);
+const version = {
+  memory_id,
+  version: fc.integer({ min: 0, max: 1e9 }).map((at) => String(at).padStart(64, '0')),
+  clock,
+  owner: author,
+  author,
+  category: fc.constantFrom('recipes', 'recipes/bread'),
+  tags: fc.uniqueArray(shortText, { maxLength: 2 }),
+  seen: fc.dictionary(author, clock, { maxKeys: 2 }),
+  foreign: fc.record({ federation: fc.constant('f'), hops: fc.constant<string[]>(['f']), pass_on: fc.boolean() }),
+};
+const versionKeys = ['memory_id', 'version', 'clock', 'owner', 'author', 'category', 'tags', 'seen'] as const;
+const shareRule = fc.constant<ShareRule>({ id: 'r', categories: ['*'], with: { everyone: true } });
+const sync = { sync_id: message_id, node_id };
+const progress = { rounds: count, pulled: count, pushed: count, refused: count, bytes: count };
+const scope = fc.constantFrom({ mode: 'full' as const }, { mode: 'incremental' as const, since: 3 });
+const direction = fc.constantFrom('pull' as const, 'both' as const);
+const memory_ids = fc.array(memory_id, { minLength: 1, maxLength: 3 });
+const peer_id = fc.constantFrom('p1', 'p2');
 
 const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> } = {
   'federation.founded': fc.record({ federation_id: oddText, mode }),
@@ -248,6 +281,97 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
   'subscription.paused': fc.record({ subscription_id, reason: fc.constant('failed'), failures: count }),
   'subscription.resumed': fc.record({ subscription_id }),
   'subscription.deleted': fc.record({ subscription_id }),
+  'channel.joined': fc.record({ channel, node_id }),
+  'channel.left': fc.record({ channel, node_id, cause: fc.constant('itself' as const) }),
+  'message.sent': fc.record(
+    {
+      message_id: fc.uuid(),
+      from,
+      to: address,
+      box,
+      content: sealed,
+      bytes: count,
+      correlation_id: oddText,
+      reply_to: address,
+      expires_at,
+      without: fc.array(node_id, { maxLength: 2 }),
+    },
+    { requiredKeys: ['message_id', 'from', 'to', 'box', 'content', 'bytes', 'expires_at'] },
+  ),
+  'message.expired': fc.record({ ...aboutMessage, unreached: fc.array(node_id, { maxLength: 2 }), others: count }),
+  'message.refused': fc.record({ ...aboutMessage, node_id, code: fc.constant('banned'), reason: shortText }),
+  'message.read': fc.record({ ...aboutMessage, node_id }),
+  'mail.delivered': fc.record({ node_id, through: count }),
+  'mail.purged': fc.record({ before: expires_at }),
+  'messages.counted': fc.record({
+    from,
+    to: box,
+    minute: oddText,
+    messages: fc.integer({ min: 1, max: 9 }),
+    bytes: count,
+  }),
+  'memory.stored': fc.record(
+    { ...version, content: sealed, content_hash: fc.constant('0'.repeat(64)), bytes: count },
+    { requiredKeys: [...versionKeys, 'content', 'content_hash', 'bytes'] },
+  ),
+  'memory.deleted': fc.record(version, { requiredKeys: [...versionKeys] }),
+  'sovereignty.declared': fc.record({
+    subject: fc.constantFrom('a', 'b', '@federation'),
+    version: lease,
+    shares: fc.array(shareRule, { maxLength: 1 }),
+    takes: fc.array(shareRule, { maxLength: 1 }),
+  }),
+  'knowledge.sync-started': fc.record({ ...sync, direction, scope }),
+  'knowledge.sync-progressed': fc.record({ ...sync, ...progress }),
+  'knowledge.sync-paused': fc.record({ ...sync, cause: fc.constantFrom('asked' as const, 'node_gone' as const) }),
+  'knowledge.sync-resumed': fc.record(sync),
+  'knowledge.sync-ended': fc.record(
+    {
+      ...sync,
+      ...progress,
+      outcome: fc.constantFrom('completed' as const, 'failed' as const),
+      error: shortText,
+      cursor: count,
+    },
+    { requiredKeys: ['sync_id', 'node_id', 'outcome', 'rounds', 'pulled', 'pushed', 'refused', 'bytes'] },
+  ),
+  'knowledge.moved': fc.record({
+    holder: node_id,
+    items: fc.array(
+      fc.record(
+        {
+          memory_id,
+          version: version.version,
+          subject: node_id,
+          rule: fc.constant('r'),
+          policy_version: lease,
+          pass_on: fc.boolean(),
+          until: oddText,
+        },
+        { requiredKeys: ['memory_id', 'version', 'subject', 'rule', 'policy_version', 'pass_on'] },
+      ),
+      { minLength: 1, maxLength: 3 },
+    ),
+  }),
+  'knowledge.withdrawal-asked': fc.record({ holder: node_id, memory_ids, cause: fc.constant('policy' as const) }),
+  'knowledge.withdrawn': fc.record({
+    holder: node_id,
+    memory_ids,
+    outcome: fc.constantFrom('honoured' as const, 'declined' as const),
+  }),
+  'peer.joined': fc.record({
+    peer_id,
+    url: fc.constant('https://example.org'),
+    node_id,
+    scope,
+    direction,
+    every_seconds: lease,
+  }),
+  'peer.left': fc.record({ peer_id }),
+  'peer.synced': fc.record(
+    { peer_id, ...progress, outcome: fc.constantFrom('completed' as const, 'failed' as const), error: shortText },
+    { requiredKeys: ['peer_id', 'outcome', 'rounds', 'pulled', 'pushed', 'refused', 'bytes'] },
+  ),
   'admin.appointed': fc.record({ admin: oddText }),
   'admin.dismissed': fc.record({ admin: oddText }),
   'access.blocked': fc.record({ subject: node_id, reason: oddText }),

@@ -97,5 +97,6 @@ function cloudEvent(event: LogEvent, federationId: string, data: object): CloudE
 function subjectOf(event: LogEvent): string {
   if (event.type === 'heartbeat.received') return event.data.node_id;
   if (event.type === 'health.measured') return event.stream;
+  if (event.type === 'messages.counted') return event.data.from;
   return (targets[event.type] as (event: LogEvent) => string)(event); // the one of this very type
 }

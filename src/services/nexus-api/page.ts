@@ -15,7 +15,7 @@ export const PageQuery = Type.Object({
 export const NextCursor = Type.Union([Type.String(), Type.Null()], { description: 'Null on the last page' });
 
 /** Where a page ended, as the next request gives it back. */
-function cursorOf(place: string): string {
+export function cursorOf(place: string): string {
   return Buffer.from(place).toString('base64url');
 }
 

@@ -1,5 +1,5 @@
 /** /tasks/claim and /tasks/:id/started, progress, complete, fail: for nodes that do tasks over HTTP. */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type Static, Type } from 'typebox';
 import type { Holder } from '../../commands/task.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
@@ -8,6 +8,7 @@ import { AssignedTask, clientPackets, closed } from '../../protocol.ts';
 import type { TaskQueue } from '../task-queue.ts';
 import { bodyLimit } from './admit.ts';
 import { responses } from './describe.ts';
+import { goneSignal } from './gone-signal.ts';
 import { aboutOf, sendExecuted, sendProblem, writeHeaders } from './http.ts';
 import { TaskStatusWord } from './task-view.ts';
 
@@ -120,15 +121,6 @@ function claimRoute(api: FastifyInstance, queue: TaskQueue): void {
 }
 
 const nodesOnly = refuse('forbidden', 'tasks are done by nodes: show the token of a node');
-
-/** Aborts when whoever asks is gone before the answer. */
-function goneSignal({ raw }: FastifyReply): AbortSignal {
-  const gone = new AbortController();
-  raw.once('close', () => {
-    if (!raw.writableFinished) gone.abort();
-  });
-  return gone.signal;
-}
 
 /** What the routes that report on a task have in common. */
 function about(

@@ -7,7 +7,7 @@ import type { Recorded, Subscription } from '../../events/log.ts';
 import type { Hub } from '../../hub.ts';
 import type { OpenTaskRow } from '../../projections/open-tasks.ts';
 import type { AssignedTask } from '../../protocol.ts';
-import { openContent } from './content.ts';
+import { openContent } from '../../task-content.ts';
 
 const rememberedBytes = 64 * 1024 * 1024;
 

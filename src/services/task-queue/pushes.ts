@@ -1,17 +1,13 @@
-/** Tells the sockets of this replica what the log says of tasks: given, taken back, over. Each replica follows the log for its own. */
+/** Tells the sockets of this replica what the log says of tasks that they have: given, taken back. Each replica follows the log for its own. */
 import { cancel, task, taskStream } from '../../commands/task.ts';
 import type { LogEvent } from '../../events/catalog.ts';
 import type { Hub } from '../../hub.ts';
 import { isoTime } from '../../kernel.ts';
 import type { OpenTaskRow } from '../../projections/open-tasks.ts';
-import type { HubPacket } from '../../protocol.ts';
 import type { WebsocketPool } from '../websocket-pool.ts';
 import { type Change, type Changes, isHeld } from './changes.ts';
-import { openContent } from './content.ts';
 import type { TaskNodes } from './nodes.ts';
 import type { Orders } from './orders.ts';
-
-type Ended = Pick<HubPacket<'federation:task:finished'>, 'status' | 'result' | 'error'>;
 
 export class Pushes {
   readonly #hub: Hub;
@@ -103,36 +99,7 @@ export class Pushes {
       if (data.node_id !== undefined && data.lease !== undefined && !reported)
         this.#takeBack(data.node_id, taskId, data.lease, reason, event);
     }
-    const submitter = before?.callback?.kind === 'socket' ? nodeOf(before.submitter) : undefined;
-    if (submitter !== undefined && this.#sockets.has(submitter)) void this.#finish(submitter, taskId, event);
     this.#orders.forget(taskId);
-  }
-
-  async #finish(
-    nodeId: string,
-    task_id: string,
-    event: LogEvent<'task.cancelled' | 'task.failed' | 'task.completed'>,
-  ): Promise<void> {
-    const { position, time } = event;
-    try {
-      if (await this.#orders.isNamesake(nodeId, task_id)) return;
-      this.#sockets.tell(nodeId, 'federation:task:finished', {
-        position,
-        time,
-        task_id,
-        ...(await this.#endOf(event)),
-      });
-    } catch (error) {
-      this.#hub.kernel.log.warn({ err: error, taskId: task_id }, 'a node was not told that its task is over');
-    }
-  }
-
-  async #endOf(event: LogEvent<'task.cancelled' | 'task.failed' | 'task.completed'>): Promise<Ended> {
-    if (event.type === 'task.cancelled') return { status: 'cancelled' };
-    if (event.type === 'task.failed') return { status: 'failed', error: event.data.error };
-    const { result } = event.data;
-    const { value } = result.sealed ? await openContent(this.#hub, result) : result;
-    return { status: 'completed', ...(value !== undefined && { result: value }) };
   }
 }
 

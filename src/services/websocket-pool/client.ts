@@ -40,6 +40,8 @@ export class PoolClient implements Client {
   resuming = false;
   readonly #live: Hub['live'];
   #bytes = 0;
+  /** The last packet that waits for its allowance. */
+  #last: Promise<unknown> | undefined;
 
   constructor(socket: PoolSocket, pool: Pool, { doors, live }: Hub) {
     this.socket = socket;
@@ -71,6 +73,20 @@ export class PoolClient implements Client {
     const bytes = this.#bytes;
     this.#bytes = 0;
     return bytes;
+  }
+
+  /** Packets pass in the order in which they came, also when the allowance of some had to be asked for elsewhere. */
+  inTurn<T>(passing: T | Promise<T>): T | Promise<T> {
+    const before = this.#last;
+    if (!before && !(passing instanceof Promise)) return passing;
+    const turn = Promise.all([passing, before]).then(([passed]) => passed);
+    const last = turn
+      .catch(() => {})
+      .finally(() => {
+        if (this.#last === last) this.#last = undefined;
+      });
+    this.#last = last;
+    return turn;
   }
 
   /** A packet that might have opened a newer session is done: what was put off because of it is looked at now. */

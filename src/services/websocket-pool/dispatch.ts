@@ -71,7 +71,7 @@ async function take(
   name: unknown,
   packets: unknown[],
 ): Promise<object | Refusal> {
-  const exceeded = meter(hub, client, identity);
+  const exceeded = client.inTurn(meter(hub, client, identity));
   const short = exceeded instanceof Promise ? await exceeded : exceeded;
   if (short) return short;
   const type = typeof name === 'string' ? packetTypes.get(name) : undefined;

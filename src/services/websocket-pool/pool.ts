@@ -123,10 +123,12 @@ export class Pool {
     if (this.#waiting.enter(socket, waiting)) this.#strangers--;
   }
 
-  /** Sends to a node that is here, unless it is banned or blocked: asked again at delivery. */
-  tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): void {
+  /** Sends to a node that is here, unless it is banned or blocked: asked again at delivery. Answers whether it did. */
+  tell<N extends HubPacketName>(nodeId: string, name: N, packet: HubPacket<N>): boolean {
     const socket = this.#nodes.get(nodeId);
-    if (socket && this.#mayHear(socket.data.client)) send(socket, name, packet);
+    if (!socket || !this.#mayHear(socket.data.client)) return false;
+    send(socket, name, packet);
+    return true;
   }
 
   has(nodeId: string): boolean {

@@ -1,0 +1,54 @@
+/** Content at rest: AES-256-GCM under the data key of a subject, which can be destroyed, and with it all that was sealed for that subject. */
+import { createCipheriv, createDecipheriv } from 'node:crypto';
+import type { Sealed } from './events/sealed.ts';
+import type { Kernel } from './kernel.ts';
+import type { DataKey } from './keyring/data-keys.ts';
+import type { Keyring } from './keyring.ts';
+
+const nonceBytes = 12;
+const tagBytes = 16;
+
+/** What bytes are of: they cannot be passed off as another kind's. */
+export type SealedKind = 'task' | 'message' | 'memory';
+
+/** The data key of a subject, at once when it is remembered: who seals many in order does not lose the order by waiting. */
+export function sealingKey({ keyring }: { readonly keyring: Keyring }, subject: string): DataKey | Promise<DataKey> {
+  return keyring.rememberedKey(subject) ?? keyring.dataKey(subject);
+}
+
+/** Seals text with a key of the subject. */
+export function seal(
+  kind: SealedKind,
+  subject: string,
+  { keyId, key }: DataKey,
+  text: string,
+  { secretBytes }: Pick<Kernel, 'secretBytes'>,
+): Sealed {
+  const nonce = secretBytes(nonceBytes);
+  const cipher = createCipheriv('aes-256-gcm', key, nonce).setAAD(bound(kind, subject, keyId));
+  const bytes = [nonce, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()];
+  return { subject, key_id: keyId, sealed: Buffer.concat(bytes).toString('base64url') };
+}
+
+/** The text that was sealed; undefined when its key was destroyed. Throws a `Fault` when the keyring cannot be reached. */
+export async function unseal(
+  kind: SealedKind,
+  { keyring }: { readonly keyring: Keyring },
+  { subject, key_id, sealed }: Sealed,
+): Promise<string | undefined> {
+  const remembered = keyring.rememberedKey(subject);
+  const found = remembered?.keyId === key_id ? remembered : await keyring.dataKeyById(subject, key_id);
+  if (!found) return undefined;
+  const bytes = Buffer.from(sealed, 'base64url');
+  const decipher = createDecipheriv('aes-256-gcm', found.key, bytes.subarray(0, nonceBytes), {
+    authTagLength: tagBytes,
+  })
+    .setAAD(bound(kind, subject, key_id))
+    .setAuthTag(bytes.subarray(-tagBytes));
+  const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes, -tagBytes)), decipher.final()]);
+  return text.toString();
+}
+
+function bound(kind: SealedKind, subject: string, keyId: string): Buffer {
+  return Buffer.from([`federation-hub ${kind} v1`, subject, keyId].join('\n'));
+}

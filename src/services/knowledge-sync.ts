@@ -1,0 +1,71 @@
+/** Memories, what each node shares and takes of them, and bringing nodes and other hubs to the same state. */
+import type { HubPacket } from '../protocol.ts';
+import { Asks } from './knowledge-sync/asks.ts';
+import { Holdings } from './knowledge-sync/holdings.ts';
+import { Memories } from './knowledge-sync/memories.ts';
+import { Peers } from './knowledge-sync/peers.ts';
+import { createReading, type Reading } from './knowledge-sync/reading.ts';
+import { createSovereignty, type SovereigntyDesk } from './knowledge-sync/sovereignty.ts';
+import { Members } from './knowledge-sync/standing.ts';
+import { Syncs } from './knowledge-sync/sync.ts';
+import { Offers } from './knowledge-sync/sync-offers.ts';
+import { handleSyncs } from './knowledge-sync/sync-packets.ts';
+import { Withdrawals } from './knowledge-sync/withdrawals.ts';
+import { service } from './service.ts';
+import { websocketPool } from './websocket-pool.ts';
+
+export { keySubject as memoryKey } from './knowledge-sync/content.ts';
+
+export interface KnowledgeSync {
+  readonly memories: Memories;
+  readonly reading: Reading;
+  readonly sovereignty: SovereigntyDesk;
+  readonly holdings: Holdings;
+  /** A holder says what became of copies that it was asked for. */
+  readonly answer: Asks['answer'];
+  readonly syncs: Syncs;
+  readonly offers: Offers;
+  readonly peers: Peers;
+}
+
+export const knowledgeSync = service({
+  name: 'knowledge-sync',
+  tier: 'P2',
+  purpose: 'Memories, moved by range fingerprints and only where sovereignty lets them',
+  needs: { sockets: websocketPool },
+  async start(hub, { sockets }) {
+    const members = new Members(hub.live);
+    const asks = await Asks.start(hub, sockets, members);
+    const withdrawals = await Withdrawals.start(hub, members);
+    const memories = new Memories(hub, members);
+    const holdings = new Holdings(hub, members);
+    const tell = (nodeId: string, progress: HubPacket<'federation:knowledge:progress'>) =>
+      void sockets.tell(nodeId, 'federation:knowledge:progress', progress);
+    const syncs = await Syncs.start({ hub, members, memories, holdings, tell });
+    const offers = new Offers(sockets);
+    const peers = new Peers({ hub, members, memories, holdings });
+    const stopHandling = handleSyncs(sockets, syncs);
+    const api: KnowledgeSync = {
+      memories,
+      reading: createReading(hub, members),
+      sovereignty: createSovereignty(hub, members),
+      holdings,
+      syncs,
+      offers,
+      peers,
+      answer: (holder, memoryIds, outcome, about) => asks.answer(holder, memoryIds, outcome, about),
+    };
+    return {
+      api,
+      async stop() {
+        stopHandling();
+        offers.close();
+        await peers.close();
+        await syncs.stop();
+        await asks.close();
+        await withdrawals.close();
+        members.close();
+      },
+    };
+  },
+});

@@ -1,0 +1,185 @@
+/** Messages: taken, kept for their time, found again, and told of when they expire. Those that are not kept pass through. */
+import type { About, Executed } from '../commands/execute.ts';
+import { message, messageStream, read, refuseMessage, type Sent } from '../commands/message.ts';
+import type { Identity } from '../doors.ts';
+import { isRefusal, type Refusal, refuse } from '../errors.ts';
+import type { Hub } from '../hub.ts';
+import { whenOpen } from '../jobs.ts';
+import { findReceipts, type MessageReceiptRow } from '../projections/message-receipts.ts';
+import { findConcerned, findMessage, type MessageRow } from '../projections/messages.ts';
+import type { Message, NewMessage } from '../protocol/messages.ts';
+import { unseal } from '../sealed.ts';
+import type { SearchCursor } from '../search.ts';
+import { Channels } from './message-persistence/channels.ts';
+import { Ephemeral } from './message-persistence/ephemeral.ts';
+import { Expiry } from './message-persistence/expiry.ts';
+import {
+  type HistoryFilter,
+  type HistoryPage,
+  isFor,
+  mayRead,
+  readHistory,
+  searchHistory,
+  sightOf,
+} from './message-persistence/history.ts';
+import { Memberships } from './message-persistence/memberships.ts';
+import { handlePackets } from './message-persistence/packets.ts';
+import { Sending } from './message-persistence/sending.ts';
+import { Traffic } from './message-persistence/traffic.ts';
+import { type OfflineQueue, offlineQueue } from './offline-queue.ts';
+import { service } from './service.ts';
+import { websocketPool } from './websocket-pool.ts';
+
+/** What the sender is told: where it lies in the log when it is kept, else to how many it went. */
+export interface Taken extends Sent {
+  readonly position?: number;
+  readonly delivered?: number;
+}
+
+export interface MessagePersistence {
+  /**
+   * Takes a message. Refuses `not_found` and `no_target` for whom it is for, `forbidden` for a channel that the sender does not hear,
+   * `payload_too_large`, `queue_full`.
+   */
+  send(message: NewMessage, by: Identity, about: About): Promise<Taken | Refusal>;
+  /** The node has read them; answers for each, in their order. Refuses `not_found` for what is not for it. */
+  read(messageIds: readonly string[], nodeId: string, about: About): Promise<(Executed<undefined> | Refusal)[]>;
+  /** The node will not have it; the sender is told. Refuses `not_found`, `message_over`. */
+  refuse(messageId: string, nodeId: string, reason: string, about: About): Promise<Executed<undefined> | Refusal>;
+  history(
+    by: Identity,
+    filter: HistoryFilter,
+    asked: { readonly before: number; readonly limit: number; readonly minPosition: number | undefined },
+  ): Promise<HistoryPage & { position: number; stale: boolean }>;
+  /** The best first. Refuses what the search refuses. */
+  search(
+    by: Identity,
+    filter: HistoryFilter,
+    asked: { readonly words: string; readonly after: SearchCursor | undefined; readonly limit: number },
+  ): Promise<{ rows: MessageRow[]; next: SearchCursor | undefined } | Refusal>;
+  /** A message that concerns whoever asks, with what became of it; undefined for what does not, and for what is gone. */
+  find(messageId: string, by: Identity, minPosition: number | undefined): Promise<Found | undefined>;
+  /** As its recipient gets it. */
+  open(row: MessageRow): Promise<Message>;
+  readonly channels: Pick<Channels, 'join' | 'leave'>;
+}
+
+export interface Found {
+  readonly row: MessageRow;
+  readonly receipts: readonly MessageReceiptRow[];
+  /** Who was to get it and is a member still, and whether it waits for it yet. */
+  readonly waits: ReadonlyMap<string, boolean>;
+}
+
+export const messagePersistence = service({
+  name: 'message-persistence',
+  tier: 'P2',
+  purpose: 'Messages with a time to live, sealed at rest, with their history and full text',
+  needs: { sockets: websocketPool, queue: offlineQueue },
+  async start(hub, { sockets, queue }) {
+    const lease = hub.views.leases.acquire('messages');
+    const traffic = new Traffic(hub);
+    const sending = new Sending(hub, queue);
+    const ephemeral = new Ephemeral(hub, sockets, queue, traffic);
+    const memberships = new Memberships(hub);
+    const channels = new Channels(hub, lease, memberships);
+    const expiry = new Expiry(hub, queue, lease);
+    const stopOpening = whenOpen(hub, (jobs) => expiry.use(jobs));
+    const api = createMessages(hub, { sending, ephemeral, channels, memberships, queue });
+    const stopHandling = handlePackets(sockets, api);
+    return {
+      api,
+      async stop() {
+        stopOpening();
+        stopHandling();
+        expiry.close();
+        channels.close();
+        memberships.close();
+        ephemeral.close();
+        await traffic.close();
+        await lease.release();
+      },
+    };
+  },
+});
+
+interface Parts {
+  readonly sending: Sending;
+  readonly ephemeral: Ephemeral;
+  readonly channels: Channels;
+  readonly memberships: Memberships;
+  readonly queue: OfflineQueue;
+}
+
+function createMessages(hub: Hub, { sending, ephemeral, channels, memberships, queue }: Parts): MessagePersistence {
+  const { executor, views } = hub;
+  const sight = (by: Identity) => sightOf(hub, memberships, by);
+  /** Where messages lie that were for this node, by id. It may have got them before the views have them. */
+  const receivedBy = async (messageIds: readonly string[], nodeId: string): Promise<Map<string, number>> => {
+    const own = sight({ kind: 'node', nodeId, sessionId: '', role: 'member' });
+    let rows = await findConcerned(views.db, messageIds);
+    if (rows.length < new Set(messageIds).size)
+      rows = (await views.read(await hub.log.head(), (db) => findConcerned(db, messageIds))).value;
+    return new Map(rows.filter((row) => isFor(own, row)).map((row) => [row.message_id, row.sent_position]));
+  };
+  const unknown = (messageId: string) => refuse('not_found', `there is no message ${messageId} for this node`);
+  return {
+    async send(asked, by, about) {
+      if (asked.persist === false) {
+        const told = await ephemeral.send(asked, by, about);
+        return isRefusal(told) ? told : { message_id: told.messageId, delivered: told.delivered };
+      }
+      const done = await sending.send(asked, by, about);
+      return isRefusal(done) ? done : { ...done.reply, position: done.position };
+    },
+    async read(messageIds, nodeId, about) {
+      const received = await receivedBy(messageIds, nodeId);
+      return Promise.all(
+        messageIds.map((messageId) => {
+          const sentPosition = received.get(messageId);
+          if (sentPosition === undefined) return unknown(messageId);
+          return executor.execute(messageStream(messageId), message, read, { nodeId, sentPosition }, about);
+        }),
+      );
+    },
+    async refuse(messageId, nodeId, reason, about) {
+      const sentPosition = (await receivedBy([messageId], nodeId)).get(messageId);
+      if (sentPosition === undefined) return unknown(messageId);
+      const command = { nodeId, sentPosition, code: 'declined', reason };
+      return executor.execute(messageStream(messageId), message, refuseMessage, command, about);
+    },
+    async history(by, filter, { before, limit, minPosition }) {
+      const { value, ...fresh } = await views.read(minPosition, (db) =>
+        readHistory(hub, db, sight(by), filter, before, limit),
+      );
+      return { ...value, ...fresh };
+    },
+    search: (by, filter, asked) => searchHistory(hub, sight(by), filter, asked),
+    async find(messageId, by, minPosition = 0) {
+      const { value: row } = await views.read(minPosition, (db) => findMessage(db, messageId));
+      if (!row || !mayRead(sight(by), row)) return undefined;
+      await queue.reached(Math.max(minPosition, row.sent_position));
+      const recipients = queue.recipients(row.box, row.sender, row.sent_position);
+      const waits = new Map(recipients.map((nodeId) => [nodeId, queue.holds(nodeId, row.sent_position)]));
+      // What no longer waits was fetched, or there is a receipt that says why.
+      const { value: receipts } = await views.read(queue.position, (db) => findReceipts(db, messageId));
+      return { row, receipts, waits };
+    },
+    async open({ message_id, sender, recipient, correlation_id, reply_to, sent_at, expires_at, ...row }) {
+      const text = await unseal('message', hub, row.sealed_content);
+      return {
+        message_id,
+        from: sender,
+        to: recipient,
+        content: text === undefined ? null : JSON.parse(text),
+        ...(text === undefined && { erased: true as const }),
+        ...(correlation_id !== null && { correlation_id }),
+        ...(reply_to && { reply_to }),
+        sent_at,
+        expires_at,
+        position: row.sent_position,
+      };
+    },
+    channels,
+  };
+}

@@ -1,0 +1,135 @@
+/** What was said: to whom it concerns, as long as it has not expired, and found by its words. */
+import type { ExpressionBuilder, Kysely } from 'kysely';
+import { actorOf, type Identity } from '../../doors.ts';
+import { isRefusal, type Refusal } from '../../errors.ts';
+import type { Hub } from '../../hub.ts';
+import { isoTime } from '../../kernel.ts';
+import type { ViewTables } from '../../projections/catalog.ts';
+import type { MessageRow } from '../../projections/messages.ts';
+import type { SearchCursor } from '../../search.ts';
+import type { Memberships } from './memberships.ts';
+
+export interface HistoryFilter {
+  /** Between whoever asks and this node. */
+  readonly peer?: string | undefined;
+  readonly channel?: string | undefined;
+}
+
+/** What an identity may see of messages now: what was sent to it, in its channels, to everyone, and by itself. */
+export interface Sight {
+  readonly actor: string;
+  /** Of a node; undefined for others, who have no mailbox, and names that nobody else gets. */
+  readonly nodeId: string | undefined;
+  /** Whoever took the name of a node that was removed sees nothing from before this position. */
+  readonly since: number;
+  /** Channels that it hears, and since when. */
+  readonly channels: ReadonlyMap<string, number>;
+}
+
+export function sightOf({ live }: Pick<Hub, 'live'>, memberships: Memberships, by: Identity): Sight {
+  const actor = actorOf(by);
+  if (by.kind !== 'node') return { actor, nodeId: undefined, since: 0, channels: new Map() };
+  const { nodeId } = by;
+  const since = live.nodes.get(nodeId)?.registered_position ?? Number.MAX_SAFE_INTEGER; // removed a moment ago
+  return { actor, nodeId, since, channels: memberships.of(nodeId) };
+}
+
+/** The parts of a message that tell whom it concerns. */
+export type Concerning = Pick<MessageRow, 'sender' | 'box' | 'without' | 'sent_position'>;
+
+/** Whether a message concerns someone. */
+export function mayRead(sight: Sight, row: Concerning): boolean {
+  return isFor(sight, row) || (row.sender === sight.actor && row.sent_position > sight.since);
+}
+
+/** Whether it was sent to someone: by name, or to those whom it belonged to then and belongs to still. */
+export function isFor(sight: Sight, { box, without, sent_position }: Concerning): boolean {
+  const since = sinceIn(sight, box);
+  return since !== undefined && sent_position > since && !without?.some((nodeId) => nodeId === sight.nodeId);
+}
+
+/** Since which position what lies in a box is for someone; undefined for what is not. */
+function sinceIn({ nodeId, since, channels }: Sight, box: string): number | undefined {
+  if (nodeId === undefined) return undefined;
+  if (box === 'everyone' || box === `node:${nodeId}`) return since;
+  const joined = box.startsWith('channel:') ? channels.get(box.slice('channel:'.length)) : undefined;
+  return joined !== undefined && joined > since ? joined : undefined;
+}
+
+/** All boxes whose content is for someone. */
+function boxesOf(sight: Sight): string[] {
+  if (sight.nodeId === undefined) return [];
+  const all = [
+    `node:${sight.nodeId}`,
+    'everyone',
+    ...[...sight.channels.keys()].map((channel) => `channel:${channel}`),
+  ];
+  return all.filter((box) => sinceIn(sight, box) !== undefined);
+}
+
+export interface HistoryPage {
+  readonly rows: MessageRow[];
+  /** Where to read on; undefined when that was all. */
+  readonly before: number | undefined;
+}
+
+/** The newest first, before a position. A page may be shorter than asked. */
+export async function readHistory(
+  hub: Hub,
+  db: Kysely<ViewTables>,
+  sight: Sight,
+  filter: HistoryFilter,
+  before: number,
+  limit: number,
+): Promise<HistoryPage> {
+  const rows = await db
+    .selectFrom('federation_messages')
+    .selectAll()
+    .where((where) => within(where, sight, filter))
+    .where('sent_position', '<', before)
+    .where('expires_at', '>', isoTime(hub.kernel.now()))
+    .orderBy('sent_position', 'desc')
+    .limit(limit)
+    .execute();
+  const readable = rows.filter((row) => mayRead(sight, row)); // those that are not for it are not found by SQL alone
+  return { rows: readable, before: rows.length === limit ? rows.at(-1)?.sent_position : undefined };
+}
+
+/** Those that have the words, the best first. Refuses what the search refuses. */
+export async function searchHistory(
+  hub: Hub,
+  sight: Sight,
+  { peer, channel }: HistoryFilter,
+  asked: { readonly words: string; readonly after: SearchCursor | undefined; readonly limit: number },
+): Promise<{ rows: MessageRow[]; next: SearchCursor | undefined } | Refusal> {
+  const own = [...boxesOf(sight).map((box) => `box:${box}`), `from:${sight.actor}`];
+  const where = [own];
+  if (peer !== undefined) where.push([`from:node:${peer}`, `box:node:${peer}`]);
+  if (channel !== undefined) where.push([`box:channel:${channel}`]);
+  const found = await hub.search.find({ kind: 'message', where, ...asked });
+  if (isRefusal(found)) return found;
+  const ids = found.hits.map(({ id }) => id);
+  const rows = ids.length === 0 ? [] : await messagesOf(hub.views.db, ids);
+  const byId = new Map(rows.map((row) => [row.message_id, row]));
+  const now = isoTime(hub.kernel.now());
+  const readable = ids.flatMap((id) => byId.get(id) ?? []).filter((row) => row.expires_at > now && mayRead(sight, row));
+  return { rows: readable, next: found.next };
+}
+
+function messagesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<MessageRow[]> {
+  return db.selectFrom('federation_messages').selectAll().where('message_id', 'in', ids).execute();
+}
+
+function within(
+  { or, and, eb }: ExpressionBuilder<ViewTables, 'federation_messages'>,
+  sight: Sight,
+  { peer, channel }: HistoryFilter,
+) {
+  const { actor } = sight;
+  const inBox = (box: string) =>
+    and([eb('box', '=', box), eb('sent_position', '>', sinceIn(sight, box) ?? Number.MAX_SAFE_INTEGER)]);
+  const sent = and([eb('sender', '=', actor), eb('sent_position', '>', sight.since)]);
+  if (channel !== undefined) return inBox(`channel:${channel}`);
+  if (peer === undefined) return or([sent, ...boxesOf(sight).map(inBox)]);
+  return or([and([sent, eb('box', '=', `node:${peer}`)]), and([inBox(actor), eb('sender', '=', `node:${peer}`)])]);
+}

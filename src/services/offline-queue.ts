@@ -1,0 +1,215 @@
+/** Keeps messages, ends of tasks and notices for nodes that are away, and hands them over in order when they are back, until they are acknowledged. */
+import type { About, Executed } from '../commands/execute.ts';
+import { taskStream } from '../commands/task.ts';
+import { isRefusal, type Refusal } from '../errors.ts';
+import { decode, type EventType, type LogEvent } from '../events/catalog.ts';
+import type { Sealed } from '../events/sealed.ts';
+import type { Hub } from '../hub.ts';
+import { whenOpen } from '../jobs.ts';
+import { Acks } from './offline-queue/acks.ts';
+import { Callers } from './offline-queue/callers.ts';
+import { Clearance } from './offline-queue/clearance.ts';
+import { Contents, type Mail, mailTypes } from './offline-queue/contents.ts';
+import { Couriers } from './offline-queue/couriers.ts';
+import { Drains } from './offline-queue/drains.ts';
+import { Mailroom } from './offline-queue/mailroom.ts';
+import { membersOf } from './offline-queue/members.ts';
+import { openMailroom } from './offline-queue/opening.ts';
+import { Progress } from './offline-queue/progress.ts';
+import { service } from './service.ts';
+import { websocketPool } from './websocket-pool.ts';
+
+export type { Mail } from './offline-queue/contents.ts';
+
+export interface OfflineQueue {
+  /** Takes room for a message in mailboxes, until it is `settled` or `release`d. Answers whose have none left. */
+  reserve(nodeIds: Iterable<string>, messageId: string, bytes: number): string[];
+  release(nodeIds: Iterable<string>, messageId: string): void;
+  /** The message lies in the log: its room is its own when it is seen there. */
+  settled(nodeIds: Iterable<string>, messageId: string, position: number): void;
+  /** Who gets a message in a box (`node:`, `channel:`, `everyone`) that lies at this position; unsaid: that is sent now. */
+  recipients(box: string, from: string, position?: number): string[];
+  /** The content of a message that is being sent here, in the clear, so that it need not be opened again for whoever is here. */
+  rememberOpen(sealed: Sealed, content: unknown, bytes: number): void;
+  /** The mail of a node after a position, the oldest first; waits for some for at most `waitMs`. Throws a `Fault`. */
+  fetch(
+    nodeId: string,
+    asked: { readonly after: number; readonly limit: number; readonly waitMs: number; readonly signal: AbortSignal },
+  ): Promise<Mail[]>;
+  /** The node has all of its mail up to here. */
+  acknowledge(nodeId: string, through: number, about: About): Promise<Executed<{ through: number }> | Refusal>;
+  /** Whether a message lies in the mailbox of a node. */
+  holds(nodeId: string, position: number): boolean;
+  /** All of the log up to here was taken. */
+  readonly position: number;
+  /** Whether all of the log up to a position was taken; waits up to two seconds for it. */
+  reached(position: number): Promise<boolean>;
+  /** Messages whose time is over, with those who did not get them. */
+  expired(limit: number): readonly Expired[];
+  /** Of a message, milliseconds since 1970. */
+  nextExpiry(): number | undefined;
+  /** Of all mailboxes. */
+  counts(): { readonly nodes: number; readonly letters: number; readonly bytes: number };
+}
+
+export interface Expired {
+  readonly messageId: string;
+  readonly position: number;
+  readonly unreached: readonly string[];
+}
+
+const followed = [
+  ...mailTypes,
+  'mail.delivered',
+  'task.submitted',
+  'task.retried',
+  'node.removed',
+  'channel.left',
+  'session.opened',
+  'keyring.subject-erased',
+] as const satisfies EventType[];
+
+const dropOldEveryMs = 60_000;
+
+export const offlineQueue = service({
+  name: 'offline-queue',
+  tier: 'P2',
+  purpose: 'Mail for nodes that are away: kept, drained in order when they are back, gone when acknowledged',
+  needs: { sockets: websocketPool },
+  async start(hub, { sockets }) {
+    const { members, close: closeMembers } = membersOf(hub);
+    const contents = new Contents(hub);
+    const callers = new Callers(hub.kernel);
+    const arrived = (nodeId: string) => {
+      couriers.arrived(nodeId);
+      callers.arrived(nodeId);
+    };
+    const room = new Mailroom(members, arrived, (nodeId) => couriers.moved(nodeId));
+    const clearance = new Clearance(hub, room);
+    const couriers = new Couriers(hub, sockets, { room, contents, clearance });
+    const { position } = await hub.views.state();
+    await openMailroom(hub, room, position);
+
+    const progress = new Progress(hub.kernel, position);
+    const lease = hub.views.leases.acquire('offline-queue');
+    const drains = new Drains(hub, room, lease, sockets.cluster, (nodeId) => couriers.kick(nodeId));
+    const take = takerOf(hub, { room, contents, drains });
+    const following = hub.log.subscribe(
+      position,
+      async ({ events, through }) => {
+        await hub.live.nodes.waitFor(through); // who is a member is at least as new as what is read
+        for (const recorded of events) await take(decode(recorded));
+        progress.reached(through);
+      },
+      { types: followed },
+    );
+    const stopOpening = whenOpen(hub, (jobs) => drains.use(jobs));
+    const acks = new Acks(hub, room);
+    const stops = [
+      hub.kernel.every(dropOldEveryMs, () => room.dropOld(hub.kernel.now())),
+      sockets.handle('federation:message:ack', async ({ session, address }, { through }) => {
+        const { nodeId } = session!; // packets of this name are of nodes with a session
+        const handed = Math.min(through, couriers.furthest(nodeId));
+        const done = await acks.acknowledge(nodeId, handed, { actor: `node:${nodeId}`, address });
+        return isRefusal(done) ? done : { through: done.reply.through };
+      }),
+    ];
+    return {
+      api: createQueue(hub, { room, contents, clearance, acks, callers, progress }),
+      async stop() {
+        stopOpening();
+        for (const stop of stops) stop();
+        couriers.close();
+        callers.close();
+        drains.close();
+        await following.close();
+        closeMembers();
+        await lease.release();
+      },
+    };
+  },
+});
+
+interface Parts {
+  readonly room: Mailroom;
+  readonly contents: Contents;
+  readonly clearance: Clearance;
+  readonly acks: Acks;
+  readonly callers: Callers;
+  readonly progress: Progress;
+}
+
+/** Takes what the log says, one after another. */
+function takerOf(
+  { log }: Hub,
+  { room, contents, drains }: { room: Mailroom; contents: Contents; drains: Drains },
+): (event: LogEvent) => void | Promise<void> {
+  return (event) => {
+    if (isMail(event)) contents.remember(event);
+    if (event.type === 'session.opened') return drains.opened(event);
+    if (event.type === 'keyring.subject-erased') return contents.forgetOpen();
+    room.take(event);
+    if (event.type === 'task.retried') return awaitAgain(log, room, event);
+  };
+}
+
+/** Where a task that is tried again was handed in tells whether its node is still the same. */
+async function awaitAgain(
+  log: Hub['log'],
+  room: Mailroom,
+  { data: { task_id, submitter, callback } }: LogEvent<'task.retried'>,
+): Promise<void> {
+  if (callback?.kind !== 'socket' || !submitter.startsWith('node:')) return;
+  const [submitted] = await log.readStream(taskStream(task_id), 0, 1);
+  if (submitted) room.await(task_id, { nodeId: submitter.slice('node:'.length), position: submitted.position });
+}
+
+function createQueue(hub: Hub, { room, contents, clearance, acks, callers, progress }: Parts): OfflineQueue {
+  return {
+    reserve: (nodeIds, messageId, bytes) => room.reserve(nodeIds, messageId, bytes),
+    release: (nodeIds, messageId) => room.release(nodeIds, messageId),
+    settled: (nodeIds, messageId, position) => void progress.at(position, () => room.release(nodeIds, messageId)),
+    recipients: (box, from, position = Number.MAX_SAFE_INTEGER) => [...room.recipients({ box, from }, position)],
+    rememberOpen: (sealed, content, bytes) => contents.rememberOpen(sealed, content, bytes),
+    async fetch(nodeId, { after, limit, waitMs, signal }) {
+      const until = hub.kernel.monotonicMs() + waitMs;
+      let passed = after;
+      for (;;) {
+        const box = room.box(nodeId);
+        const letters = box.after(Math.max(passed, box.through), limit);
+        const cleared = await clearance.of(nodeId, letters);
+        if (cleared.length > 0) return contents.of(cleared);
+        passed = letters.at(-1)?.position ?? passed;
+        if (letters.length > 0) continue;
+        if (!(await callers.wait(nodeId, until - hub.kernel.monotonicMs(), signal))) return [];
+      }
+    },
+    async acknowledge(nodeId, through, about) {
+      await progress.waitFor(through); // it may have been fetched at a replica that is ahead
+      return acks.acknowledge(nodeId, through, about);
+    },
+    holds: (nodeId, position) => position > progress.position || room.box(nodeId).has(position),
+    get position() {
+      return progress.position;
+    },
+    reached: (position) => progress.waitFor(position),
+    expired: (limit) =>
+      room
+        .expired(hub.kernel.now(), limit)
+        .map(({ letter, unreached }) => ({ messageId: letter.name, position: letter.position, unreached })),
+    nextExpiry: () => room.nextExpiry,
+    counts() {
+      const counts = { nodes: 0, letters: 0, bytes: 0 };
+      for (const [, box] of room.waiting()) {
+        counts.nodes++;
+        counts.letters += box.size;
+        counts.bytes += box.bytes;
+      }
+      return counts;
+    },
+  };
+}
+
+function isMail(event: LogEvent): event is LogEvent<(typeof mailTypes)[number]> {
+  return (mailTypes as readonly string[]).includes(event.type);
+}

@@ -1,0 +1,157 @@
+/** From a letter to the packet that its node gets: events as they passed by, or read again from the log; content opened. */
+import { LRUCache } from 'lru-cache';
+import { decode, type EventType, type LogEvent } from '../../events/catalog.ts';
+import type { Sealed } from '../../events/sealed.ts';
+import type { Hub } from '../../hub.ts';
+import type { HubPacket } from '../../protocol.ts';
+import { unseal } from '../../sealed.ts';
+import { openContent } from '../../task-content.ts';
+import type { Letter } from './mailroom.ts';
+
+/** What a node gets of its mail. */
+export type Mail = {
+  [N in MailName]: { readonly name: N; readonly position: number; readonly packet: HubPacket<N> };
+}[MailName];
+
+export type MailName = 'federation:message' | 'federation:message:state' | 'federation:task:finished';
+
+/** Events whose letters these are. */
+export const mailTypes = [
+  'message.sent',
+  'message.expired',
+  'message.refused',
+  'task.completed',
+  'task.failed',
+  'task.cancelled',
+] as const satisfies EventType[];
+type MailEvent = LogEvent<(typeof mailTypes)[number]>;
+
+/** Bytes of events, sealed as they are, that are remembered. */
+const rememberedBytes = 64 * 1024 * 1024;
+/** Bytes of contents of what was sent at this replica a moment ago, in the clear. */
+const openBytes = 16 * 1024 * 1024;
+const pageEvents = 200;
+
+export class Contents {
+  readonly #hub: Hub;
+  readonly #events = new LRUCache<number, MailEvent>({ maxSize: rememberedBytes, sizeCalculation: sizeOf });
+  readonly #open = new LRUCache<string, { readonly value: unknown; readonly bytes: number }>({
+    maxSize: openBytes,
+    sizeCalculation: ({ bytes }) => bytes + 64,
+  });
+
+  constructor(hub: Hub) {
+    this.#hub = hub;
+  }
+
+  /** An event that passed by. */
+  remember(event: MailEvent): void {
+    this.#events.set(event.position, event);
+  }
+
+  /** What was just sealed here need not be opened for whoever is here. It is known by its seal, which no other content has. */
+  rememberOpen({ sealed }: Sealed, value: unknown, bytes: number): void {
+    this.#open.set(sealOf(sealed), { value, bytes });
+  }
+
+  /** Keys were destroyed. */
+  forgetOpen(): void {
+    this.#open.clear();
+  }
+
+  /** The mail of letters that follow each other, in their order. Throws a `Fault` when log or keyring fail. */
+  async of(letters: readonly Letter[]): Promise<Mail[]> {
+    const mail: Mail[] = [];
+    for (const [at, letter] of letters.entries()) {
+      const event = this.#events.get(letter.position) ?? (await this.#read(letters, at));
+      if (event) mail.push(await this.#mailOf(event));
+    }
+    return mail;
+  }
+
+  /** Reads on from a letter, as others of its node are often near. Undefined when the log does not have it as mail. */
+  async #read(letters: readonly Letter[], at: number): Promise<MailEvent | undefined> {
+    const { position } = letters[at]!; // one of them
+    const more = letters.length - at > 1;
+    const page = await this.#hub.log.readAll(position - 1, more ? pageEvents : 1, mailTypes);
+    const wanted = new Set(letters.slice(at).map((letter) => letter.position));
+    for (const recorded of page.events) {
+      if (wanted.has(recorded.position)) this.remember(decode(recorded) as MailEvent); // only those types were asked for
+    }
+    return this.#events.get(position);
+  }
+
+  async #mailOf(event: MailEvent): Promise<Mail> {
+    const { position, time } = event;
+    switch (event.type) {
+      case 'message.sent':
+        return { name: 'federation:message', position, packet: await this.#message(event) };
+      case 'message.expired': {
+        const { message_id, unreached: nodes, others } = event.data;
+        const packet = { position, time, message_id, state: 'expired' as const, nodes, others };
+        return { name: 'federation:message:state', position, packet };
+      }
+      case 'message.refused': {
+        const { message_id, node_id, code, reason } = event.data;
+        const packet = {
+          position,
+          time,
+          message_id,
+          state: 'refused' as const,
+          nodes: [node_id],
+          others: 0,
+          code,
+          reason,
+        };
+        return { name: 'federation:message:state', position, packet };
+      }
+      default:
+        return {
+          name: 'federation:task:finished',
+          position,
+          packet: { position, time, task_id: event.data.task_id, ...(await this.#endOf(event)) },
+        };
+    }
+  }
+
+  async #message({ data, position, time }: LogEvent<'message.sent'>): Promise<HubPacket<'federation:message'>> {
+    const { message_id, from, to, correlation_id, reply_to, expires_at } = data;
+    const open = this.#open.get(sealOf(data.content.sealed));
+    const text = open ? undefined : await unseal('message', this.#hub, data.content);
+    const erased = !open && text === undefined;
+    return {
+      message_id,
+      from,
+      to,
+      content: open ? open.value : text === undefined ? null : JSON.parse(text),
+      ...(erased && { erased }),
+      ...(correlation_id !== undefined && { correlation_id }),
+      ...(reply_to && { reply_to }),
+      sent_at: time,
+      expires_at,
+      position,
+    };
+  }
+
+  async #endOf(
+    event: LogEvent<'task.completed' | 'task.failed' | 'task.cancelled'>,
+  ): Promise<Pick<HubPacket<'federation:task:finished'>, 'status' | 'result' | 'error'>> {
+    if (event.type === 'task.cancelled') return { status: 'cancelled' };
+    if (event.type === 'task.failed') return { status: 'failed', error: event.data.error };
+    const { value } = await openContent(this.#hub, event.data.result);
+    return { status: 'completed', ...(value !== undefined && { result: value }) };
+  }
+}
+
+/** The nonce and the first bytes that were sealed under it, as text. */
+function sealOf(sealed: string): string {
+  return sealed.slice(0, 32);
+}
+
+/** About what it takes in memory. */
+function sizeOf(event: MailEvent): number {
+  if (event.type === 'message.sent') return 512 + event.data.content.sealed.length;
+  if (event.type !== 'task.completed') return 1_024;
+  const { value, sealed } = event.data.result;
+  return 512 + (sealed ? sealed.sealed.length : value === undefined ? 0 : JSON.stringify(value).length);
+}
