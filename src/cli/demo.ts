@@ -1,4 +1,4 @@
-/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, do work, one is killed in the middle of it, comes back and finds its mail. */
+/** `fedhub demo`: a hub and five nodes, each a process with a key of its own; they join, do work, one is killed in the middle of it, comes back and finds its mail; then a second hub takes home what the first one shares. */
 import { type ChildProcess, fork } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { createKernel } from '../kernel.ts';
 import { type RunningHub, startHub } from '../main.ts';
+import { DemoHubs } from './demo-hubs.ts';
 import { DemoMail } from './demo-mail.ts';
 import { DemoWork } from './demo-work.ts';
 import { HubClient } from './hub-client.ts';
@@ -34,11 +35,13 @@ export async function demo(output: Output, seconds: number): Promise<void> {
   const late = setTimeout(stop, seconds * 1000);
   const nodes = new Map<string, ChildProcess>();
   let hub: RunningHub | undefined;
+  let story: Story | undefined;
   try {
     const config = readConfig({ PORT: '0', FEDERATION_DATA_DIR: join(folder, 'data'), ...pace });
     hub = await startHub(config, createKernel({ logLevel: 'silent' }));
     output.value({ hub: hub.url }, `hub on ${hub.url}, log in ${folder}`);
-    await tell(new Story(hub, folder, output, nodes, stopping.signal));
+    story = new Story(hub, folder, output, nodes, stopping.signal);
+    await tell(story);
   } catch (error) {
     if (!stopping.signal.aborted) throw error;
   } finally {
@@ -46,9 +49,10 @@ export async function demo(output: Output, seconds: number): Promise<void> {
     process.removeListener('SIGINT', stop);
     process.removeListener('SIGTERM', stop);
     for (const node of nodes.values()) node.kill('SIGKILL');
+    await story?.hubs.stop();
     await hub?.stop();
     await rm(folder, { recursive: true, force: true });
-    output.say('the hub is stopped and its files are gone');
+    output.say('the hubs are stopped and their files are gone');
   }
 }
 
@@ -84,11 +88,22 @@ async function tell(story: Story): Promise<void> {
   await story.until(victim, 'online');
   await story.untilRead();
   story.say(`${victim} got its mail the moment it was back, in order, and has read it`);
+  await twoHubs(story);
   const { views } = await story.status();
   story.say(`that is all: ${views.head} events in the log, and every line above was read from it`);
 }
 
+async function twoHubs(story: Story): Promise<void> {
+  story.say('the hub learns two recipes and keeps a diary; it shares the recipes, and nothing else');
+  await story.hubs.know();
+  story.say('a second hub starts, and joins the first as a node');
+  await story.joinHubs();
+  await story.untilShared();
+  story.say('only what the rules let go went there; fingerprints of the rest did not leave either');
+}
+
 class Story {
+  readonly hubs: DemoHubs;
   readonly work: DemoWork;
   readonly mail: DemoMail;
   readonly #client: HubClient;
@@ -105,6 +120,7 @@ class Story {
     this.#client = new HubClient(hub.url, hub.adminToken);
     this.work = new DemoWork(this.#client, output);
     this.mail = new DemoMail(this.#client);
+    this.hubs = new DemoHubs(hub.url, this.#client);
     this.#folder = folder;
     this.#output = output;
     this.#nodes = nodes;
@@ -140,6 +156,16 @@ class Story {
     while (!this.work.allOver());
   }
 
+  joinHubs(): Promise<string> {
+    return this.hubs.join(join(this.#folder, 'second'));
+  }
+
+  /** Looks until the second hub has what is shared. */
+  async untilShared(): Promise<void> {
+    do await this.#look();
+    while (!this.hubs.allThere());
+  }
+
   /** Looks until all mail was read. */
   async untilRead(): Promise<void> {
     do await this.#look();
@@ -167,6 +193,7 @@ class Story {
     };
     await this.work.look(say);
     await this.mail.look(say);
+    await this.hubs.look(say);
     this.#draw(nodes);
     await sleep(250, undefined, { signal: this.#signal });
   }
