@@ -24,7 +24,9 @@ export async function knowledge(bench: Bench): Promise<readonly Figure[]> {
       await knower.ask('change', differing / 2);
       await changeAtHub(hub, token, round);
       const taken = await knower.ask('sync');
-      if (taken.pulled + taken.pushed !== differing) throw new Error(`a sync moved ${JSON.stringify(taken)}`);
+      // What the node wrote anew the hub still has as it was, and may offer it: that is seen only when it came.
+      if (taken.pushed !== differing / 2 || taken.pulled < differing / 2)
+        throw new Error(`a sync moved ${JSON.stringify(taken)}`);
       ms.push(taken.ms);
       kilobytes.push(taken.frameBytes / 1_000);
     }
@@ -58,10 +60,7 @@ async function changeAtHub(hub: HubProcess, token: string, round: number): Promi
 
 /** Waits until the index holds all that was written. */
 async function indexed(hub: HubProcess, token: string): Promise<void> {
-  const { position } = await call(hub, token, 'POST', '/memory/store', {
-    category: 'kind-1',
-    content: 'the last of all',
-  });
+  const { position } = await call(hub, token, 'PUT', '/memory/m0', { category: 'kind-1', content: 'the last of all' });
   for (;;) {
     const { stale } = await call(hub, token, 'GET', `/memory/search?q=word1&limit=1&min_position=${position}`);
     if (!stale) return;

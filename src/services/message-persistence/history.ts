@@ -109,14 +109,17 @@ export async function searchHistory(
   const found = await hub.search.find({ kind: 'message', where, ...asked });
   if (isRefusal(found)) return found;
   const ids = found.hits.map(({ id }) => id);
-  const rows = ids.length === 0 ? [] : await messagesOf(hub.views.db, ids);
+  // The index may be ahead of the views: what it found is waited for there.
+  const newest = Math.max(0, ...found.hits.map(({ position }) => position));
+  const { value: rows } = await hub.views.read(newest, (db) => messagesOf(db, ids));
   const byId = new Map(rows.map((row) => [row.message_id, row]));
   const now = isoTime(hub.kernel.now());
   const readable = ids.flatMap((id) => byId.get(id) ?? []).filter((row) => row.expires_at > now && mayRead(sight, row));
   return { rows: readable, next: found.next };
 }
 
-function messagesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<MessageRow[]> {
+async function messagesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<MessageRow[]> {
+  if (ids.length === 0) return [];
   return db.selectFrom('federation_messages').selectAll().where('message_id', 'in', ids).execute();
 }
 
