@@ -60,8 +60,8 @@ function text(): string {
   return Array.from({ length: 200 }, () => words[Math.floor(words.length ** Math.random()) - 1]).join(' ');
 }
 
-async function write(memory_id: string): Promise<void> {
-  await knowledge.put({ memory_id, category: `kind-${written++ % 20}`, title: `memory ${memory_id}`, content: text() });
+async function write(memoryId: string): Promise<void> {
+  await knowledge.put({ memoryId, category: `kind-${written++ % 20}`, title: `memory ${memoryId}`, content: text() });
 }
 
 answerParent(answers);

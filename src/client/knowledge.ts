@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import type { SyncScope } from '../events/knowledge.ts';
 import { contentHash, nextClock, replaces, versionId } from '../knowledge.ts';
-import type { Document, MemoryContent, NewMemory } from '../protocol/knowledge.ts';
+import type { Document, MemoryContent } from '../protocol/knowledge.ts';
 import { wallClock } from './clock.ts';
 import { HubRefusal } from './connection.ts';
 import { cursorNote, StoreSide } from './knowledge-side.ts';
@@ -31,6 +31,16 @@ export interface KnownMemory extends KnownVersion {
   readonly receipt: Document['receipt'];
   /** The hub has this version, as far as is known. */
   readonly synced: boolean;
+}
+
+/** A memory as its author writes it. */
+export interface MemoryToWrite extends MemoryContent {
+  /** Unsaid: a new one under a name made here. */
+  readonly memoryId?: string;
+  readonly category: string;
+  readonly tags?: readonly string[];
+  /** The version that this one was written from. */
+  readonly basedOn?: string;
 }
 
 export interface WrittenMemory {
@@ -79,20 +89,20 @@ export class Knowledge {
   }
 
   /**
-   * Writes a memory, or with `memory_id` a new version of one, which replaces those that are known here, or only `based_on` and what that
+   * Writes a memory, or with `memoryId` a new version of one, which replaces those that are known here, or only `basedOn` and what that
    * had replaced. Of another's memory it changes what it says, where a rule lets it. Throws `HubRefusal` as the hub would.
    */
-  put({ memory_id, category, tags = [], based_on, ...content }: NewMemory): Promise<WrittenMemory> {
+  put({ memoryId, category, tags = [], basedOn, ...content }: MemoryToWrite): Promise<WrittenMemory> {
     return this.#inTurn(async () => {
-      const memoryId = memory_id ?? randomUUID();
-      const kept = await this.#store.versionsOf(memoryId);
+      const id = memoryId ?? randomUUID();
+      const kept = await this.#store.versionsOf(id);
       const heads = kept.map(({ document }) => document);
       const owner = heads[0]?.owner ?? this.#parts.self;
-      const bases = based_on === undefined ? heads : heads.filter(({ version }) => version === based_on);
-      if (based_on !== undefined && bases.length === 0)
-        throw new HubRefusal('conflict', `${based_on} is none of the last versions`);
-      if (owner !== this.#parts.self) this.#checkEdit(memoryId, bases, { category, tags });
-      return this.#write(memoryId, owner, heads, bases, { category, tags: [...tags], content });
+      const bases = basedOn === undefined ? heads : heads.filter(({ version }) => version === basedOn);
+      if (basedOn !== undefined && bases.length === 0)
+        throw new HubRefusal('conflict', `${basedOn} is none of the last versions`);
+      if (owner !== this.#parts.self) this.#checkEdit(id, bases, { category, tags: [...tags] });
+      return this.#write(id, owner, heads, bases, { category, tags: [...tags], content });
     });
   }
 

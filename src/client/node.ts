@@ -3,10 +3,6 @@
  * it proves the key, heartbeats, renews its token, and comes back after every loss until `close()` or `leave()`.
  */
 import { EventEmitter } from 'node:events';
-import type { Agent } from 'node:http';
-import type { Reading } from '../events/heartbeat.ts';
-import type { NodeProfile } from '../events/node.ts';
-import type { Logger } from '../kernel.ts';
 import type { ClientPacket, ClientPacketName, TaskSubmission } from '../protocol.ts';
 import { type NodeClock, processClock } from './clock.ts';
 import { type AnyHubPacket, Connection, type ConnectionHandlers, HubRefusal, HubUnreachable } from './connection.ts';
@@ -14,12 +10,14 @@ import { Desk, type ModelClaim } from './desk.ts';
 import { Feed } from './feed.ts';
 import type { SubmitOptions, TaskHandle } from './hand-in.ts';
 import type { MessageHandler, MessagesOptions } from './handling.ts';
-import { type NodeKey, nextKeyFile, openKeyFile, promoteNextKey, readKeyFile } from './key-file.ts';
+import { Identity } from './identity.ts';
+import type { NodeKey } from './key-file.ts';
 import type { Knowledge } from './knowledge.ts';
 import { KnowledgeDesk } from './knowledge-desk.ts';
 import type { KnowledgeStore } from './knowledge-store.ts';
 import type { SyncOptions, SyncResult, SyncSide } from './knowledge-sync.ts';
 import { type FederationNodeEvents, handedOn } from './node-events.ts';
+import type { FederationNodeOptions } from './node-options.ts';
 import type { Destination, SendOptions, Sent } from './outbox.ts';
 import type { ReceivedMessage } from './received-message.ts';
 import type { RequestOptions } from './requests.ts';
@@ -39,11 +37,19 @@ export type { ModelClaim } from './desk.ts';
 export type { SubmitOptions, TaskHandle } from './hand-in.ts';
 export type { MessageHandler, MessagesOptions } from './handling.ts';
 export { generateKey, type NodeKey, openKeyFile } from './key-file.ts';
-export type { Knowledge, KnowledgeSyncOptions, KnownMemory, KnownVersion, WrittenMemory } from './knowledge.ts';
+export type {
+  Knowledge,
+  KnowledgeSyncOptions,
+  KnownMemory,
+  KnownVersion,
+  MemoryToWrite,
+  WrittenMemory,
+} from './knowledge.ts';
 export { SqliteKnowledgeStore } from './knowledge-sqlite.ts';
 export { type KeptItem, type KeptVersion, type KnowledgeStore, MemoryKnowledgeStore } from './knowledge-store.ts';
 export type { FinishedSync, SyncItem, SyncOptions, SyncResult, SyncSide, SyncState } from './knowledge-sync.ts';
 export type { FederationNodeEvents } from './node-events.ts';
+export type { FederationNodeOptions } from './node-options.ts';
 export type { Destination, SendOptions, Sent } from './outbox.ts';
 export type { ReceivedMessage } from './received-message.ts';
 export type { RequestOptions } from './requests.ts';
@@ -51,28 +57,6 @@ export type { ServiceHandler } from './serve.ts';
 export { type RequestSigner, type RequestToSign, signRequest } from './signed-request.ts';
 export type { EventSubscription, FederationEvent, SubscribeOptions } from './subscribe.ts';
 export type { ClaimedTask, ClaimOptions, TaskHandler, TaskHandlers, WorkOptions } from './work.ts';
-
-/** The profile's members say what this node is; those left out are unknown to others. */
-export interface FederationNodeOptions extends Omit<NodeProfile, 'display_name'> {
-  /** Where the hub is: `https://hub.example`, with a path if a proxy serves it under one. */
-  readonly url: string;
-  /** 1 to 64 of letters, digits, `.`, `_`, `-`. Unique in the federation, and bound to the key by the first registration. */
-  readonly nodeId: string;
-  /** File of the key; made at first use. Either this or `key`. */
-  readonly keyFile?: string;
-  readonly key?: NodeKey;
-  readonly displayName?: string;
-  /** `fhi_…`: lets this node join where that needs an invitation, or with the role that it gives. */
-  readonly invite?: string;
-  /** Asked at every heartbeat. Without it, heartbeats say only that the node lives. */
-  readonly reading?: () => Reading;
-  /** `position` of an earlier process of this node: what happened since is pushed at the first connect too. */
-  readonly position?: number;
-  readonly logger?: Pick<Logger, 'info' | 'warn'>;
-  readonly clock?: NodeClock;
-  /** How its socket is dialled, as through a proxy; of `node:http` or `node:https`, as the URL is. */
-  readonly agent?: Agent;
-}
 
 interface End {
   readonly reason: string;
@@ -83,7 +67,7 @@ interface End {
 
 export class FederationNode extends EventEmitter<FederationNodeEvents> {
   readonly #options: FederationNodeOptions;
-  #profile: NodeProfile;
+  readonly #identity: Identity;
   readonly #clock: NodeClock;
   readonly #feed: Feed;
   readonly #serving: Serving;
@@ -94,9 +78,6 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   #connection: Connection | undefined;
   #session: Session | undefined;
-  #identity: NodeIdentity | undefined;
-  /** A key that the hub may have taken: it did not answer. */
-  #nextKey: NodeKey | undefined;
   /** Hears what became of the request to join that waits. */
   #answered: ((answer: Registered | HubRefusal) => void) | undefined;
   /** Ends the session under way, or the wait for the next. */
@@ -107,10 +88,10 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     super();
     const { url, nodeId, keyFile, key, displayName, invite, reading, position, logger, clock, agent, ...profile } =
       options;
-    if ((keyFile === undefined) === (key === undefined)) throw new TypeError('give either keyFile or key');
     if (!/^(http|ws)s?:$/.test(new URL(url).protocol)) throw new TypeError(`${url} is not the URL of a hub`);
     this.#options = options;
-    this.#profile = displayName === undefined ? profile : { display_name: displayName, ...profile };
+    const named = displayName === undefined ? profile : { display_name: displayName, ...profile };
+    this.#identity = new Identity({ nodeId, keyFile, key, invite }, named);
     this.#clock = clock ?? processClock;
     this.#feed = new Feed((packet) => this.#deliver(packet), position);
     this.#serving = new Serving(this.#clock, (error) => this.#trouble(error));
@@ -184,11 +165,11 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
    * capability; with '', calls to the node that name no service. What is returned takes the handler away again.
    */
   serve(service: string, handler: ServiceHandler): () => void {
-    const { services = {}, capabilities = [] } = this.#profile;
+    const { services = {}, capabilities = [] } = this.#identity.profile;
     const known = service === '' || Object.hasOwn(services, service) || capabilities.includes(service);
     if (!known) {
       const changes = { services: { ...services, [service]: { status: 'running' as const } } };
-      this.#say(changes);
+      this.#identity.say(changes);
       this.#desk.say(changes);
     }
     return this.#serving.handle(service, handler);
@@ -199,7 +180,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
    * (`TaskFailure`). Called again, it replaces what was said before. A task may come more than once: do nothing twice that must be done once.
    */
   work(handlers: TaskHandlers, options: WorkOptions = {}): void {
-    this.#say({ work: this.#desk.work(handlers, options) });
+    this.#identity.say({ work: this.#desk.work(handlers, options) });
   }
 
   /**
@@ -298,42 +279,13 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
    * hub took it: then the node finds out by itself when it comes back.
    */
   async rotateKey(newKey?: NodeKey): Promise<void> {
-    const { keyFile } = this.#options;
-    if ((keyFile === undefined) !== (newKey !== undefined))
-      throw new TypeError('give a new key if and only if the node was made with `key`');
-    const [connection, identity] = [this.#connection, this.#identity];
-    if (!connection || !this.#session || !identity)
-      throw new HubUnreachable('there is no session to change the key in');
-    const next = newKey ?? (await openKeyFile(nextKeyFile(keyFile!))); // one is given
-    this.#nextKey = next;
-    const registered = await rotate(connection, identity.nodeId, identity.key, next);
-    this.#identity = { ...identity, key: next };
-    await this.#keepNextKey();
+    const [connection, session] = [this.#connection, this.#session];
+    if (!connection || !session) throw new HubUnreachable('there is no session to change the key in');
+    const next = await this.#identity.prepareNext(newKey);
+    const { nodeId, key } = await this.#identity.open();
+    const registered = await rotate(connection, nodeId, key, next);
+    await this.#identity.taken(next);
     if (this.#connection === connection) this.#session?.goOn(registered);
-  }
-
-  /** What registrations say from now on. */
-  #say(changes: NodeProfile): void {
-    this.#profile = { ...this.#profile, ...changes };
-    if (this.#identity) this.#identity = { ...this.#identity, profile: this.#profile };
-  }
-
-  /** Goes on with the key that was about to replace the one that the hub refuses. False when there is none. */
-  async #tryNextKey(): Promise<boolean> {
-    const { keyFile } = this.#options;
-    const next = this.#nextKey ?? (keyFile === undefined ? undefined : await readKeyFile(nextKeyFile(keyFile)));
-    if (!next || !this.#identity || this.#identity.key.publicKey === next.publicKey) return false;
-    this.#nextKey = next;
-    this.#identity = { ...this.#identity, key: next };
-    return true;
-  }
-
-  /** The hub took the next key: it is the key now, and the old one is of no more use. */
-  async #keepNextKey(): Promise<void> {
-    const next = this.#nextKey;
-    if (!next || this.#identity?.key.publicKey !== next.publicKey) return;
-    if (this.#options.keyFile !== undefined) await promoteNextKey(this.#options.keyFile);
-    this.#nextKey = undefined;
   }
 
   /** Says goodbye, so that others learn at once that this node is gone, and closes. Throws when the hub could not be told. */
@@ -358,19 +310,12 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   /** Sessions, one after another, with growing waits between those that fail. */
   async #run(): Promise<void> {
-    const { key, keyFile } = this.#options;
-    this.#identity = {
-      nodeId: this.#options.nodeId,
-      key: key ?? (await openKeyFile(keyFile!)), // one is given
-      profile: this.#profile,
-      invite: this.#options.invite,
-    };
     let failures = 0;
     while (!this.#closed) {
       const lived = this.#clock.monotonicMs();
-      const end = await this.#live(this.#identity).catch((error: Error): End => endOf(error));
+      const end = await this.#live(await this.#identity.open()).catch((error: Error): End => endOf(error));
       // The key may have been changed without this node hearing of it.
-      const rotated = isOldKey(end.error) && (await this.#tryNextKey());
+      const rotated = isOldKey(end.error) && (await this.#identity.tryNext());
       if (!rotated && isFinal(end.error)) this.#stop(end.reason, end.error);
       this.#drop();
       if (this.#closed) return;
@@ -383,7 +328,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   /** One session, from dial to end. */
-  async #live(identity: Parameters<typeof register>[1]): Promise<End> {
+  async #live(identity: NodeIdentity): Promise<End> {
     const ended = new Promise<End>((resolve) => {
       this.#interrupt = resolve;
     });
@@ -405,7 +350,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     const answer = await this.#register(connection, identity, ended);
     if (!('token' in answer)) return answer;
     const registered = answer;
-    await this.#keepNextKey();
+    await this.#identity.taken(identity.key);
     if (this.#closed) return { reason: 'closed' };
     const parts = {
       nodeId,
@@ -429,11 +374,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   /** Registers, and waits for as long as it takes where an administrator decides. Answers the end when that comes first. */
-  async #register(
-    connection: Connection,
-    identity: Parameters<typeof register>[1],
-    ended: Promise<End>,
-  ): Promise<Registered | End> {
+  async #register(connection: Connection, identity: NodeIdentity, ended: Promise<End>): Promise<Registered | End> {
     const answered = new Promise<Registered | HubRefusal>((resolve) => {
       this.#answered = resolve;
     });
@@ -521,6 +462,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#closed = true;
     const lastWord = this.#desk.close();
     this.#subscriber.close(error ?? new HubUnreachable(`the node was closed: ${reason}`));
+    this.#knowledge.close();
     const hadSession = this.#session !== undefined;
     this.#drop(lastWord);
     this.#interrupt?.({ reason });

@@ -19,7 +19,7 @@ import { type AccessControl, accessControl } from './access-control.ts';
 import { Orphans } from './entity-registry/orphans.ts';
 import { Owned } from './entity-registry/owned.ts';
 import { service } from './service.ts';
-import { websocketPool } from './websocket-pool.ts';
+import { speakerOf, websocketPool } from './websocket-pool.ts';
 
 export interface EntityRegistry {
   /**
@@ -44,12 +44,14 @@ export const entityRegistry = service({
     const owned = new Owned(hub.live.entities);
     const orphans = await Orphans.start(hub, owned);
     const api = createEntityRegistry(hub, access, owned, orphans);
-    const stopHandling = sockets.handle('entity:register', async ({ session, address }, packet) => {
-      const { entity_id: entityId, kind, ...profile } = packet;
-      const owner = session!.nodeId; // a packet of nodes with a session
-      const done = await api.register({ entityId, kind, owner, profile }, { actor: `node:${owner}`, address });
-      return isRefusal(done) ? done : { entity: done.reply, position: done.position };
-    });
+    const stopHandling = sockets.handle(
+      'entity:register',
+      async (client, { entity_id: entityId, kind, ...profile }) => {
+        const { nodeId: owner, about } = speakerOf(client);
+        const done = await api.register({ entityId, kind, owner, profile }, about);
+        return isRefusal(done) ? done : { entity: done.reply, position: done.position };
+      },
+    );
     return {
       api,
       async stop() {

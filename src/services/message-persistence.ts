@@ -22,13 +22,14 @@ import {
   searchHistory,
   sightOf,
 } from './message-persistence/history.ts';
-import { Memberships } from './message-persistence/memberships.ts';
 import { handlePackets } from './message-persistence/packets.ts';
 import { Sending } from './message-persistence/sending.ts';
 import { Traffic } from './message-persistence/traffic.ts';
 import { type OfflineQueue, offlineQueue } from './offline-queue.ts';
 import { service } from './service.ts';
 import { websocketPool } from './websocket-pool.ts';
+
+export { mailKey } from './message-persistence/sending.ts';
 
 /** What the sender is told: where it lies in the log when it is kept, else to how many it went. */
 export interface Taken extends Sent {
@@ -81,11 +82,10 @@ export const messagePersistence = service({
     const traffic = new Traffic(hub);
     const sending = new Sending(hub, queue);
     const ephemeral = new Ephemeral(hub, sockets, queue, traffic);
-    const memberships = new Memberships(hub);
-    const channels = new Channels(hub, lease, memberships);
+    const channels = new Channels(hub, lease, queue.members);
     const expiry = new Expiry(hub, queue, lease);
     const stopOpening = whenOpen(hub, (jobs) => expiry.use(jobs));
-    const api = createMessages(hub, { sending, ephemeral, channels, memberships, queue });
+    const api = createMessages(hub, { sending, ephemeral, channels, queue });
     const stopHandling = handlePackets(sockets, api);
     return {
       api,
@@ -94,7 +94,6 @@ export const messagePersistence = service({
         stopHandling();
         expiry.close();
         channels.close();
-        memberships.close();
         ephemeral.close();
         await traffic.close();
         await lease.release();
@@ -107,13 +106,12 @@ interface Parts {
   readonly sending: Sending;
   readonly ephemeral: Ephemeral;
   readonly channels: Channels;
-  readonly memberships: Memberships;
   readonly queue: OfflineQueue;
 }
 
-function createMessages(hub: Hub, { sending, ephemeral, channels, memberships, queue }: Parts): MessagePersistence {
+function createMessages(hub: Hub, { sending, ephemeral, channels, queue }: Parts): MessagePersistence {
   const { executor, views } = hub;
-  const sight = (by: Identity) => sightOf(hub, memberships, by);
+  const sight = (by: Identity) => sightOf(queue.members, by);
   /** Where messages lie that were for this node, by id. It may have got them before the views have them. */
   const receivedBy = async (messageIds: readonly string[], nodeId: string): Promise<Map<string, number>> => {
     const own = sight({ kind: 'node', nodeId, sessionId: '', role: 'member' });

@@ -9,7 +9,7 @@ import { type HealthAggregator, healthAggregator } from './health-aggregator.ts'
 import { type RankedOffer, rank } from './model-registry/choice.ts';
 import { ModelIndex } from './model-registry/index-of-models.ts';
 import { service } from './service.ts';
-import { websocketPool } from './websocket-pool.ts';
+import { speakerOf, websocketPool } from './websocket-pool.ts';
 
 export type { RankedOffer };
 
@@ -45,9 +45,9 @@ export const modelRegistry = service({
   async start(hub, { sockets, health }) {
     const index = new ModelIndex(hub, health);
     const api = createModelRegistry(hub, index, health);
-    const stopHandling = sockets.handle('federation:models', async ({ session, address }, { models }) => {
-      const { nodeId } = session!; // a packet of nodes with a session
-      const done = await api.declare(nodeId, models, { actor: `node:${nodeId}`, address });
+    const stopHandling = sockets.handle('federation:models', async (client, { models }) => {
+      const { nodeId, about } = speakerOf(client);
+      const done = await api.declare(nodeId, models, about);
       return isRefusal(done) ? done : { position: done.position };
     });
     return {

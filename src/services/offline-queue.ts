@@ -13,11 +13,11 @@ import { Contents, type Mail, mailTypes } from './offline-queue/contents.ts';
 import { Couriers } from './offline-queue/couriers.ts';
 import { Drains } from './offline-queue/drains.ts';
 import { Mailroom } from './offline-queue/mailroom.ts';
-import { membersOf } from './offline-queue/members.ts';
+import { Memberships } from './offline-queue/members.ts';
 import { openMailroom } from './offline-queue/opening.ts';
 import { Progress } from './offline-queue/progress.ts';
 import { service } from './service.ts';
-import { websocketPool } from './websocket-pool.ts';
+import { speakerOf, websocketPool } from './websocket-pool.ts';
 
 export type { Mail } from './offline-queue/contents.ts';
 
@@ -48,6 +48,8 @@ export interface OfflineQueue {
   expired(limit: number): readonly Expired[];
   /** Of a message, milliseconds since 1970. */
   nextExpiry(): number | undefined;
+  /** Who hears what, at this replica. */
+  readonly members: Pick<Memberships, 'hears' | 'channelsOf' | 'since'>;
   /** Of all mailboxes. */
   counts(): { readonly nodes: number; readonly letters: number; readonly bytes: number };
 }
@@ -77,7 +79,7 @@ export const offlineQueue = service({
   purpose: 'Mail for nodes that are away: kept, drained in order when they are back, gone when acknowledged',
   needs: { sockets: websocketPool },
   async start(hub, { sockets }) {
-    const { members, close: closeMembers } = membersOf(hub);
+    const members = new Memberships(hub);
     const contents = new Contents(hub);
     const callers = new Callers(hub.kernel);
     const arrived = (nodeId: string) => {
@@ -107,15 +109,15 @@ export const offlineQueue = service({
     const acks = new Acks(hub, room);
     const stops = [
       hub.kernel.every(dropOldEveryMs, () => room.dropOld(hub.kernel.now())),
-      sockets.handle('federation:message:ack', async ({ session, address }, { through }) => {
-        const { nodeId } = session!; // packets of this name are of nodes with a session
+      sockets.handle('federation:message:ack', async (client, { through }) => {
+        const { nodeId, about } = speakerOf(client);
         const handed = Math.min(through, couriers.furthest(nodeId));
-        const done = await acks.acknowledge(nodeId, handed, { actor: `node:${nodeId}`, address });
+        const done = await acks.acknowledge(nodeId, handed, about);
         return isRefusal(done) ? done : { through: done.reply.through };
       }),
     ];
     return {
-      api: createQueue(hub, { room, contents, clearance, acks, callers, progress }),
+      api: createQueue(hub, { room, members, contents, clearance, acks, callers, progress }),
       async stop() {
         stopOpening();
         for (const stop of stops) stop();
@@ -123,7 +125,7 @@ export const offlineQueue = service({
         callers.close();
         drains.close();
         await following.close();
-        closeMembers();
+        members.close();
         await lease.release();
       },
     };
@@ -132,6 +134,7 @@ export const offlineQueue = service({
 
 interface Parts {
   readonly room: Mailroom;
+  readonly members: Memberships;
   readonly contents: Contents;
   readonly clearance: Clearance;
   readonly acks: Acks;
@@ -164,8 +167,9 @@ async function awaitAgain(
   if (submitted) room.await(task_id, { nodeId: submitter.slice('node:'.length), position: submitted.position });
 }
 
-function createQueue(hub: Hub, { room, contents, clearance, acks, callers, progress }: Parts): OfflineQueue {
+function createQueue(hub: Hub, { room, members, contents, clearance, acks, callers, progress }: Parts): OfflineQueue {
   return {
+    members,
     reserve: (nodeIds, messageId, bytes) => room.reserve(nodeIds, messageId, bytes),
     release: (nodeIds, messageId) => room.release(nodeIds, messageId),
     settled: (nodeIds, messageId, position) => void progress.at(position, () => room.release(nodeIds, messageId)),

@@ -15,10 +15,12 @@ import type { Handlers, PacketHandler } from './websocket-pool/dispatch.ts';
 import { limits } from './websocket-pool/limits.ts';
 import { Pool, type PoolServer } from './websocket-pool/pool.ts';
 import { pushEvents } from './websocket-pool/pushes.ts';
+import { speakerOf } from './websocket-pool/speaker.ts';
 
 export type { Channel } from './websocket-pool/channel.ts';
 export type { Client, SocketSession } from './websocket-pool/client.ts';
 export type { Cluster } from './websocket-pool/cluster.ts';
+export { once, speakerOf } from './websocket-pool/speaker.ts';
 export type { Waiting } from './websocket-pool/waiting.ts';
 
 export interface WebsocketPool {
@@ -84,13 +86,15 @@ export const websocketPool = service({
       cluster,
       counts: () => pool.counts(),
     };
-    api.handle('federation:heartbeat', async ({ session, address }, { node_id, ...reading }) => {
-      if (node_id !== session!.nodeId) return refuse('forbidden', 'a heartbeat is of the node itself');
-      const done = await registry.heartbeat(node_id, reading, { actor: `node:${node_id}`, address });
+    api.handle('federation:heartbeat', async (client, { node_id, ...reading }) => {
+      const { nodeId, about } = speakerOf(client);
+      if (node_id !== nodeId) return refuse('forbidden', 'a heartbeat is of the node itself');
+      const done = await registry.heartbeat(nodeId, reading, about);
       return isRefusal(done) ? done : { position: done.position };
     });
-    api.handle('federation:leave', async ({ session, address }) => {
-      const done = await registry.leave(session!.nodeId, { actor: `node:${session!.nodeId}`, address });
+    api.handle('federation:leave', async (client) => {
+      const { nodeId, about } = speakerOf(client);
+      const done = await registry.leave(nodeId, about);
       return isRefusal(done) ? done : {};
     });
     api.handle('federation:resume', (client, { position }) => pool.resume(client as PoolClient, position));

@@ -36,7 +36,7 @@ describe('what a node writes', () => {
   it('is a version with a clock of its own, and each replaces the one before', async () => {
     const { knowledge, store } = offline();
     const first = await knowledge.put({ category: 'notes', content: 'one' });
-    const second = await knowledge.put({ memory_id: first.memoryId, category: 'notes', content: 'two' });
+    const second = await knowledge.put({ memoryId: first.memoryId, category: 'notes', content: 'two' });
     expect(second.clock > first.clock).toBe(true);
     expect(await store.versionsOf(first.memoryId)).toHaveLength(1);
     expect(await knowledge.get(first.memoryId)).toMatchObject({ content: 'two', owner: 'node:ada', synced: false });
@@ -49,7 +49,7 @@ describe('what a node writes', () => {
   it('is based on what it says', async () => {
     const { knowledge } = offline();
     const { memoryId } = await knowledge.put({ category: 'notes', content: 'one' });
-    const unknown = { memory_id: memoryId, category: 'notes', content: 'x', based_on: '0'.repeat(64) };
+    const unknown = { memoryId, category: 'notes', content: 'x', basedOn: '0'.repeat(64) };
     await expect(knowledge.put(unknown)).rejects.toMatchObject({ code: 'conflict' });
   });
 
@@ -66,7 +66,7 @@ describe('what a node writes', () => {
 describe('what comes from a hub', () => {
   const from = async (self: string, content: string, receipt?: Partial<NonNullable<Document['receipt']>>) => {
     const { knowledge, store } = offline(undefined, self);
-    const { version } = await knowledge.put({ memory_id: 'm', category: 'notes', content });
+    const { version } = await knowledge.put({ memoryId: 'm', category: 'notes', content });
     const allows = { federation: 'f', subject: 'bob', rule: 'r', policy_version: 1, pass_on: false, edit: false };
     return { ...(await store.find([version]))[0]!.document, receipt: { ...allows, ...receipt } };
   };

@@ -53,9 +53,9 @@ describe('two nodes through the hub', () => {
     const { memoryId } = await ada.knowledge.put(note('first'));
     await ada.knowledge.sync();
     await bob.knowledge.sync();
-    await ada.knowledge.put({ memory_id: memoryId, ...note('by ada') });
+    await ada.knowledge.put({ memoryId, ...note('by ada') });
     await sleep(5);
-    await bob.knowledge.put({ memory_id: memoryId, ...note('by bob') });
+    await bob.knowledge.put({ memoryId, ...note('by bob') });
     await ada.knowledge.sync();
     await bob.knowledge.sync();
     await ada.knowledge.sync();
@@ -65,7 +65,7 @@ describe('two nodes through the hub', () => {
     }
     const { body } = await call(hub.url, ada.node.token, 'GET', `/memory/${memoryId}`);
     expect(body.memory).toMatchObject({ content: 'by bob', concurrent: [{ content: 'by ada' }] });
-    await ada.knowledge.put({ memory_id: memoryId, ...note('both') });
+    await ada.knowledge.put({ memoryId, ...note('both') });
     await ada.knowledge.sync();
     await bob.knowledge.sync();
     expect(await bob.knowledge.get(memoryId)).toMatchObject({ content: 'both', concurrent: [] });
@@ -239,7 +239,7 @@ describe('rules', () => {
     const { memoryId } = await ada.knowledge.put(note('hers'));
     await ada.knowledge.sync();
     await bob.knowledge.sync();
-    const change = bob.knowledge.put({ memory_id: memoryId, ...note('his') });
+    const change = bob.knowledge.put({ memoryId, ...note('his') });
     await expect(change).rejects.toMatchObject({ code: 'sovereignty_refused' });
     const forged = { ...bob.store.versionsOf(memoryId)[0]!.document, content: { content: 'forged' } };
     const pushed = await bob.node.sync(

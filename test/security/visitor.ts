@@ -135,7 +135,8 @@ export const post = (hub: Hub, path: string, body: unknown, token?: string): Pro
 /** Says what is wrong with an answer over HTTP that should be no 5xx and, when it is no success, a problem of the list. */
 export function faultOf({ status, type, body }: Response): string | undefined {
   // That no node offers something, or is there now, is no failure of the hub.
-  if (status >= 500 && body.code !== 'no_target' && body.code !== 'target_unreachable') return `${status} ${JSON.stringify(body)}`;
+  if (status >= 500 && body.code !== 'no_target' && body.code !== 'target_unreachable')
+    return `${status} ${JSON.stringify(body)}`;
   if (status < 400) return undefined;
   if (!type.startsWith('application/problem+json')) return `${status} is no problem document but ${type || 'bare'}`;
   const { code } = body;

@@ -63,9 +63,10 @@ export class MailNode {
     return this.messages.map(({ content }) => content);
   }
 
-  /** What became of a message that it sent. */
+  /** What became of a message that it sent; what came again, for its acknowledgement was late, counts once. */
   states(messageId: string): Record<string, unknown>[] {
-    return this.socket.of('federation:message:state').filter(({ message_id }) => message_id === messageId);
+    const own = this.socket.of('federation:message:state').filter(({ message_id }) => message_id === messageId);
+    return [...new Map(own.map((state) => [state.position, state])).values()];
   }
 
   async got(many: number, ms = 10_000): Promise<GotMessage[]> {

@@ -6,7 +6,7 @@ import { channels } from '../../src/projections/channels.ts';
 import { mailboxes } from '../../src/projections/mailboxes.ts';
 import { nodes } from '../../src/projections/nodes.ts';
 import { Mailroom } from '../../src/services/offline-queue/mailroom.ts';
-import { membersOf } from '../../src/services/offline-queue/members.ts';
+import { Memberships } from '../../src/services/offline-queue/members.ts';
 import { openMailroom } from '../../src/services/offline-queue/opening.ts';
 import { backends, freshPlace, type Opened, openBoth } from '../projections/backends.ts';
 import { tell } from '../projections/facts.ts';
@@ -43,8 +43,8 @@ describe.each(backends)('mailboxes over %s', (kind) => {
   });
 
   const roomOver = (known: Maps) => {
-    const { members, close } = membersOf({ live: known.maps });
-    closes.push(close);
+    const members = new Memberships({ live: known.maps });
+    closes.push(() => members.close());
     return new Mailroom(members, quiet, quiet);
   };
 

@@ -249,7 +249,7 @@ async function write(
   if (kept.length === 0 && !name.startsWith(`m${at}`)) return undefined;
   try {
     const base = how.kind === 'put' && how.apart ? kept[0]?.document.version : undefined;
-    const said = { memory_id: name, category: 'c', content, ...(base && { based_on: base }) };
+    const said = { memoryId: name, category: 'c', content, ...(base && { basedOn: base }) };
     const { version } = how.kind === 'put' ? await knowledge.put(said) : await knowledge.delete(name);
     return store.find([version])[0]!.document;
   } catch (error) {

@@ -6,7 +6,7 @@ import { decode } from '../../events/decode.ts';
 import type { Subscription } from '../../events/log.ts';
 import type { Hub } from '../../hub.ts';
 import { findHoldings } from '../../projections/holdings.ts';
-import type { WebsocketPool } from '../websocket-pool.ts';
+import { speakerOf, type WebsocketPool } from '../websocket-pool.ts';
 import type { Members } from './standing.ts';
 
 /** Memories of one packet. */
@@ -47,10 +47,9 @@ export class Asks {
         this.#back.add(nodeId);
         this.#askAgain();
       }),
-      sockets.handle('federation:knowledge:withdrawn', async ({ session, address }, { memory_ids, outcome }) => {
-        const { nodeId } = session!; // a packet of nodes with a session
-        const position = await this.answer(nodeId, memory_ids, outcome, { actor: `node:${nodeId}`, address });
-        return { position };
+      sockets.handle('federation:knowledge:withdrawn', async (client, { memory_ids, outcome }) => {
+        const { nodeId, about } = speakerOf(client);
+        return { position: await this.answer(nodeId, memory_ids, outcome, about) };
       }),
     ];
   }

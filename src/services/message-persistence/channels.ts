@@ -7,22 +7,22 @@ import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import type { Lease } from '../../lease.ts';
 import { memberOf } from '../../projections/channels.ts';
-import type { Memberships } from './memberships.ts';
+import type { OfflineQueue } from '../offline-queue.ts';
 
 const sweepEveryMs = 30_000;
 
 export class Channels {
   readonly #hub: Hub;
   readonly #lease: Lease;
-  readonly #memberships: Memberships;
+  readonly #members: OfflineQueue['members'];
   readonly #stops: Cancel[];
   /** Channels that each node is about to join here: they count already. */
   readonly #joining = new Map<string, number>();
 
-  constructor(hub: Hub, lease: Lease, memberships: Memberships) {
+  constructor(hub: Hub, lease: Lease, members: OfflineQueue['members']) {
     this.#hub = hub;
     this.#lease = lease;
-    this.#memberships = memberships;
+    this.#members = members;
     this.#stops = [
       hub.live.nodes.onChange((_nodeId, row, event) => {
         if (!row && event.type === 'node.removed') void this.#sweep();
@@ -39,7 +39,7 @@ export class Channels {
     const joining = this.#joining.get(nodeId) ?? 0;
     this.#joining.set(nodeId, joining + 1);
     try {
-      const done = await this.#join(channel, nodeId, this.#memberships.of(nodeId).size + joining, about);
+      const done = await this.#join(channel, nodeId, this.#members.channelsOf(nodeId).size + joining, about);
       if (!isRefusal(done)) await live.channels.waitFor(done.position).catch(() => {}); // it is written all the same
       return done;
     } finally {
@@ -75,10 +75,9 @@ export class Channels {
 
   /** Who joined had the name of this node before it. */
   #isOld(channel: string, nodeId: string): boolean {
-    const { live } = this.#hub;
-    const row = live.channels.get(memberOf(channel, nodeId));
-    const since = live.nodes.get(nodeId)?.registered_position;
-    return row !== undefined && (since === undefined || since > row.joined_position);
+    return (
+      this.#hub.live.channels.get(memberOf(channel, nodeId)) !== undefined && !this.#members.hears(channel, nodeId)
+    );
   }
 
   /** Takes out who was removed from the federation. */

@@ -7,7 +7,7 @@ import { type Cancel, isoTime } from '../../kernel.ts';
 import type { Message, NewMessage } from '../../protocol/messages.ts';
 import type { OfflineQueue } from '../offline-queue.ts';
 import type { WebsocketPool } from '../websocket-pool.ts';
-import { boxOf } from './address.ts';
+import { boxOf, type Known } from './address.ts';
 import { contentText } from './sending.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -25,10 +25,12 @@ export class Ephemeral {
   readonly #sockets: WebsocketPool;
   readonly #queue: OfflineQueue;
   readonly #traffic: Traffic;
+  readonly #known: Known;
   readonly #stop: Cancel;
 
   constructor(hub: Hub, sockets: WebsocketPool, queue: OfflineQueue, traffic: Traffic) {
     this.#hub = hub;
+    this.#known = { live: hub.live, log: hub.log, members: queue.members };
     this.#sockets = sockets;
     this.#queue = queue;
     this.#traffic = traffic;
@@ -51,7 +53,7 @@ export class Ephemeral {
     const { kernel } = this.#hub;
     const text = contentText(content);
     if (isRefusal(text)) return text;
-    const box = await boxOf(this.#hub, to, by);
+    const box = await boxOf(this.#known, to, by);
     if (isRefusal(box)) return box;
     const from = actorOf(by);
     const message: Message = {

@@ -7,7 +7,7 @@ import { isoTime } from '../../kernel.ts';
 import type { ViewTables } from '../../projections/catalog.ts';
 import type { MessageRow } from '../../projections/messages.ts';
 import type { SearchCursor } from '../../search.ts';
-import type { Memberships } from './memberships.ts';
+import type { OfflineQueue } from '../offline-queue.ts';
 
 export interface HistoryFilter {
   /** Between whoever asks and this node. */
@@ -26,12 +26,12 @@ export interface Sight {
   readonly channels: ReadonlyMap<string, number>;
 }
 
-export function sightOf({ live }: Pick<Hub, 'live'>, memberships: Memberships, by: Identity): Sight {
+export function sightOf(members: OfflineQueue['members'], by: Identity): Sight {
   const actor = actorOf(by);
   if (by.kind !== 'node') return { actor, nodeId: undefined, since: 0, channels: new Map() };
   const { nodeId } = by;
-  const since = live.nodes.get(nodeId)?.registered_position ?? Number.MAX_SAFE_INTEGER; // removed a moment ago
-  return { actor, nodeId, since, channels: memberships.of(nodeId) };
+  const since = members.since(nodeId) ?? Number.MAX_SAFE_INTEGER; // removed a moment ago
+  return { actor, nodeId, since, channels: members.channelsOf(nodeId) };
 }
 
 /** The parts of a message that tell whom it concerns. */
@@ -52,19 +52,13 @@ export function isFor(sight: Sight, { box, without, sent_position }: Concerning)
 function sinceIn({ nodeId, since, channels }: Sight, box: string): number | undefined {
   if (nodeId === undefined) return undefined;
   if (box === 'everyone' || box === `node:${nodeId}`) return since;
-  const joined = box.startsWith('channel:') ? channels.get(box.slice('channel:'.length)) : undefined;
-  return joined !== undefined && joined > since ? joined : undefined;
+  return box.startsWith('channel:') ? channels.get(box.slice('channel:'.length)) : undefined;
 }
 
 /** All boxes whose content is for someone. */
 function boxesOf(sight: Sight): string[] {
   if (sight.nodeId === undefined) return [];
-  const all = [
-    `node:${sight.nodeId}`,
-    'everyone',
-    ...[...sight.channels.keys()].map((channel) => `channel:${channel}`),
-  ];
-  return all.filter((box) => sinceIn(sight, box) !== undefined);
+  return [`node:${sight.nodeId}`, 'everyone', ...[...sight.channels.keys()].map((channel) => `channel:${channel}`)];
 }
 
 export interface HistoryPage {

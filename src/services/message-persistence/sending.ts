@@ -7,15 +7,16 @@ import type { Hub } from '../../hub.ts';
 import { isoTime } from '../../kernel.ts';
 import type { NewMessage } from '../../protocol/messages.ts';
 import { seal, sealingKey } from '../../sealed.ts';
+import { Turns } from '../../turns.ts';
 import type { OfflineQueue } from '../offline-queue.ts';
-import { boxOf } from './address.ts';
+import { boxOf, type Known } from './address.ts';
 
 /** Of the content of a message, as JSON. */
 const mostBytes = 256 * 1024;
 const dayMs = 86_400_000;
 
 /** The subject of the key that seals what lies in a box. */
-function mailSubject(box: string): string {
+export function mailKey(box: string): string {
   return `mail:${box}`;
 }
 
@@ -32,13 +33,14 @@ export function contentText(content: unknown): { text: string; bytes: number } |
 export class Sending {
   readonly #hub: Hub;
   readonly #queue: OfflineQueue;
-  /** Messages of one box that wait for its key, so that none overtakes another. */
-  readonly #waiting = new Map<string, Promise<unknown>>();
-  /** Messages from and to whom it is being found out whether they may go, for the same reason. */
-  readonly #unsettled = new Map<string, Promise<unknown>>();
+  readonly #known: Known;
+  /** Of what a pair says that waits until it is known whether it may go, and of what waits for the key of a box, none overtakes another. */
+  readonly #pairs = new Turns();
+  readonly #keys = new Turns();
 
   constructor(hub: Hub, queue: OfflineQueue) {
     this.#hub = hub;
+    this.#known = { live: hub.live, log: hub.log, members: queue.members };
     this.#queue = queue;
   }
 
@@ -51,16 +53,18 @@ export class Sending {
     const { kernel, config, executor } = this.#hub;
     const text = contentText(content);
     if (isRefusal(text)) return text;
-    const box = await this.#boxOf(to, by);
+    const pair = `${actorOf(by)} ${JSON.stringify(to)}`;
+    const box = await this.#pairs.take(pair, () => boxOf(this.#known, to, by));
     if (isRefusal(box)) return box;
     // What is known by its key has a name made of it: sent again, it is the same message.
     const message_id = about.command?.id ?? kernel.uuid();
     const from = actorOf(by);
-    const key = await this.#keyOf(box);
+    const subject = mailKey(box);
+    const key = await this.#keys.take(subject, () => sealingKey(this.#hub, subject));
     const recipients = this.#queue.recipients(box, from);
     const left = this.#queue.reserve(recipients, message_id, text.bytes);
     const toOne = box.startsWith('node:');
-    const sealed = seal('message', mailSubject(box), key, text.text, kernel);
+    const sealed = seal('message', subject, key, text.text, kernel);
     const command: Command = {
       message_id,
       from,
@@ -84,31 +88,6 @@ export class Sending {
       else this.#queue.settled(recipients, message_id, done.position);
     }, release);
     return written;
-  }
-
-  /** The box of an address. When it is being found out whether there is one, those that come meanwhile wait in their order. */
-  #boxOf(to: NewMessage['to'], by: Identity): string | Promise<string | Refusal> {
-    const pair = `${actorOf(by)} ${JSON.stringify(to)}`;
-    const before = this.#unsettled.get(pair);
-    const box = before ? before.then(() => boxOf(this.#hub, to, by)) : boxOf(this.#hub, to, by);
-    if (!(box instanceof Promise)) return box;
-    const unsettled = box.catch(() => {});
-    this.#unsettled.set(pair, unsettled);
-    void unsettled.finally(() => this.#unsettled.get(pair) === unsettled && this.#unsettled.delete(pair));
-    return box;
-  }
-
-  /** The key of a box. When it has to be looked up, those that come meanwhile wait in their order. */
-  #keyOf(box: string): ReturnType<typeof sealingKey> {
-    const before = this.#waiting.get(box);
-    const key = before
-      ? before.then(() => this.#hub.keyring.dataKey(mailSubject(box)))
-      : sealingKey(this.#hub, mailSubject(box));
-    if (!(key instanceof Promise)) return key;
-    const waiting = key.catch(() => {});
-    this.#waiting.set(box, waiting);
-    void waiting.finally(() => this.#waiting.get(box) === waiting && this.#waiting.delete(box));
-    return key;
   }
 }
 

@@ -1,7 +1,7 @@
 /** /send and /messages: what is said, fetched, found again, and what became of it. */
 import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
-import type { Identity } from '../../doors.ts';
+import { actorOf, type Identity } from '../../doors.ts';
 import { isRefusal, refuse } from '../../errors.ts';
 import { ChannelName } from '../../events/channel.ts';
 import { MessageId } from '../../events/message.ts';
@@ -11,7 +11,7 @@ import { findTraffic } from '../../projections/traffic.ts';
 import { Message, messagePushes, NewMessage } from '../../protocol/messages.ts';
 import { closed } from '../../protocol.ts';
 import type { IdentityAuth } from '../identity-auth.ts';
-import type { MessagePersistence } from '../message-persistence.ts';
+import { type MessagePersistence, mailKey } from '../message-persistence.ts';
 import type { OfflineQueue } from '../offline-queue.ts';
 import { responses } from './describe.ts';
 import { goneSignal } from './gone-signal.ts';
@@ -300,7 +300,7 @@ function eraseRoute(api: FastifyInstance, { identity }: MessageServices): void {
     },
     async (request, reply) => {
       if (request.identity.kind !== 'node') return sendProblem(reply, request, nodesOnly);
-      const subject = `mail:node:${request.identity.nodeId}`;
+      const subject = mailKey(actorOf(request.identity));
       return sendExecuted(reply, request, await identity.erase(subject, aboutOf(request)), (erased) => erased);
     },
   );

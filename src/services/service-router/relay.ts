@@ -1,7 +1,7 @@
 /** Where the socket of a node is, and what passes between it and the replica that makes a call, which may be another. */
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
-import type { Cluster, WebsocketPool } from '../websocket-pool.ts';
+import { type Cluster, speakerOf, type WebsocketPool } from '../websocket-pool.ts';
 import { CallFailed } from './call.ts';
 import type { AnswerPart } from './exchange.ts';
 import type { Deliver, RequestPart } from './socket-calls.ts';
@@ -55,8 +55,8 @@ export class Relay {
     this.#own = own;
     // Words of the other replicas, which run this same code.
     this.#stops = [
-      sockets.handle('federation:response', async ({ session }, part) => ({
-        open: await this.#answered(session!.nodeId, part), // a packet of nodes with a session
+      sockets.handle('federation:response', async (client, part) => ({
+        open: await this.#answered(speakerOf(client).nodeId, part),
       })),
       sockets.onGone((nodeId) => this.#gone(nodeId)),
       this.#cluster.handle('call:find', (word) => {

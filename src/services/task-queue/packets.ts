@@ -1,12 +1,7 @@
 /** What nodes say of tasks over their sockets. */
-import { bodyHash, commandId } from '../../commands/command-id.ts';
-import type { About } from '../../commands/execute.ts';
-import type { Identity } from '../../doors.ts';
 import { isRefusal } from '../../errors.ts';
 import type { TaskQueue } from '../task-queue.ts';
-import type { WebsocketPool } from '../websocket-pool.ts';
-
-type Client = Parameters<Parameters<WebsocketPool['handle']>[1]>[0];
+import { once, speakerOf, type WebsocketPool } from '../websocket-pool.ts';
 
 /** Takes the packets; what is returned stops it. */
 export function handlePackets(sockets: WebsocketPool, queue: TaskQueue): () => void {
@@ -16,38 +11,41 @@ export function handlePackets(sockets: WebsocketPool, queue: TaskQueue): () => v
       for (const controller of claiming.get(nodeId) ?? []) controller.abort();
     }),
     sockets.handle('federation:task:submit', async (client, { key, ...submission }) => {
-      const about = aboutOf(client);
-      const command = key === undefined ? {} : { command: commandOf(about.actor, key, submission) };
-      const done = await queue.submit(submission, identityOf(client), { ...about, ...command });
+      const { identity, about } = speakerOf(client);
+      const done = await queue.submit(submission, identity, once(about, 'federation:task:submit', key, submission));
       return isRefusal(done) ? done : { task_id: done.reply.taskId, position: done.position };
     }),
     sockets.handle('federation:task:claim', async (client, { types, wait_ms: waitMs = 0 }) => {
-      const nodeId = nodeOf(client);
+      const { nodeId, about } = speakerOf(client);
       const controller = new AbortController();
       const controllers = claiming.get(nodeId) ?? new Set();
       claiming.set(nodeId, controllers.add(controller));
       const got = await queue
-        .claim(nodeId, { types, waitMs, signal: controller.signal }, aboutOf(client))
+        .claim(nodeId, { types, waitMs, signal: controller.signal }, about)
         .finally(() => controllers.delete(controller) && controllers.size === 0 && claiming.delete(nodeId));
       return isRefusal(got) ? got : { task: got ?? null };
     }),
     sockets.handle('federation:task:started', async (client, { task_id: taskId, lease }) => {
-      const done = await queue.start({ taskId, nodeId: nodeOf(client), lease }, aboutOf(client));
+      const { nodeId, about } = speakerOf(client);
+      const done = await queue.start({ taskId, nodeId, lease }, about);
       return isRefusal(done) ? done : { position: done.position };
     }),
     sockets.handle('federation:task:progress', async (client, { task_id: taskId, lease, ...said }) => {
-      const done = await queue.progress({ taskId, nodeId: nodeOf(client), lease, ...said }, aboutOf(client));
+      const { nodeId, about } = speakerOf(client);
+      const done = await queue.progress({ taskId, nodeId, lease, ...said }, about);
       return isRefusal(done) ? done : { recorded: done.reply.recorded };
     }),
     sockets.handle('federation:task:complete', async (client, { task_id: taskId, lease, result }) => {
-      const done = await queue.complete({ taskId, nodeId: nodeOf(client), lease }, result, aboutOf(client));
+      const { nodeId, about } = speakerOf(client);
+      const done = await queue.complete({ taskId, nodeId, lease }, result, about);
       return isRefusal(done) ? done : { position: done.position };
     }),
     sockets.handle(
       'federation:task:fail',
       async (client, { task_id: taskId, lease, error, retryable = true, declined }) => {
-        const failure = { taskId, nodeId: nodeOf(client), lease, error, retryable, ...(declined && { declined }) };
-        const done = await queue.fail(failure, aboutOf(client));
+        const { nodeId, about } = speakerOf(client);
+        const failure = { taskId, nodeId, lease, error, retryable, ...(declined && { declined }) };
+        const done = await queue.fail(failure, about);
         return isRefusal(done) ? done : { status: done.reply.status, position: done.position };
       },
     ),
@@ -55,23 +53,4 @@ export function handlePackets(sockets: WebsocketPool, queue: TaskQueue): () => v
   return () => {
     for (const stop of stops) stop();
   };
-}
-
-/** Packets about tasks are of nodes with a session. */
-function nodeOf({ session }: Client): string {
-  return session!.nodeId;
-}
-
-/** Its right to act was checked at the door. */
-function identityOf({ session }: Client): Identity {
-  const { nodeId, sessionId } = session!; // as above
-  return { kind: 'node', nodeId, sessionId, role: 'member' };
-}
-
-function aboutOf(client: Client): About {
-  return { actor: `node:${nodeOf(client)}`, address: client.address };
-}
-
-function commandOf(actor: string, key: string, submission: object) {
-  return { id: commandId(actor, 'federation:task:submit', key), bodyHash: bodyHash(submission) };
 }
