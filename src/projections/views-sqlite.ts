@@ -25,6 +25,10 @@ import { type Checkpoint, Fenced, Generation, type RebuildNote, type ViewStore }
 import type { Batch } from './project.ts';
 import { columnNames, fromStored, toStored } from './rows.ts';
 
+/** Pages in the WAL before it is copied into the file: larger than SQLite's own 1,000, so that hot pages are copied once. */
+const checkpointPages = 4_000;
+const walBytesKept = 64 * 1024 * 1024;
+
 /** Names the serving generation: its number as text. */
 const pointer = 'views-current';
 
@@ -107,6 +111,8 @@ export class SqliteViewStore implements ViewStore {
     const db = new Database(viewsFile(this.#folder, number));
     db.pragma('synchronous = NORMAL');
     db.pragma('cache_size = -65536');
+    db.pragma(`wal_autocheckpoint = ${checkpointPages}`);
+    db.pragma(`journal_size_limit = ${walBytesKept}`);
     db.prepare('UPDATE federation_views_checkpoint SET epoch = ? WHERE epoch < ?').run(epoch, epoch);
     const generation = new SqliteGeneration(db, number, epoch, this.#views, () => this.#open.delete(generation));
     this.#open.add(generation);

@@ -9,8 +9,6 @@ import type { SearchApi, SearchThreadData } from './search-thread.ts';
 
 const startMs = 1_000;
 const reachedMs = 2_000;
-/** On SQLite a question waits for the transaction before it: one of 200 words each takes some ten milliseconds. */
-const batchSizes = { sqlite: 50, postgres: 250 };
 /** How often it is looked whether a position was reached: here, and by asking the database. */
 const lookMs = { here: 10, there: 100 };
 
@@ -62,6 +60,7 @@ export class LocalSearchIndex implements SearchIndex {
     for (;;) {
       if ((await this.#look()) >= position) return true;
       if (this.#closed || this.#kernel.monotonicMs() >= until) return false;
+      this.#indexer?.hurry();
       await this.#kernel.sleep(this.#indexer ? lookMs.here : lookMs.there);
     }
   }
@@ -89,10 +88,9 @@ export class LocalSearchIndex implements SearchIndex {
   #fill(wanted: boolean): void {
     this.#turn = this.#turn.then(async () => {
       if (wanted && !this.#closed) {
-        const { log, keyring, kernel, url } = this.#options;
-        const batchSize = url.startsWith('sqlite:') ? batchSizes.sqlite : batchSizes.postgres;
+        const { log, keyring, kernel } = this.#options;
         const head = () => this.#headNow();
-        this.#indexer ??= new Indexer({ store: this.#indexed(), log, head, keyring, kernel, batchSize });
+        this.#indexer ??= new Indexer({ store: this.#indexed(), log, head, keyring, kernel });
       } else {
         this.#known = this.position;
         await this.#indexer?.close();

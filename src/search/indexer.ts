@@ -26,10 +26,12 @@ export interface IndexerOptions {
   readonly head: () => Promise<number>;
   readonly keyring: Keyring;
   readonly kernel: Kernel;
-  /** Documents of one transaction, at most. */
-  readonly batchSize: number;
 }
 
+/** What one transaction takes in: on SQLite a question waits for it, and ten thousand words take some ten milliseconds. */
+const batch = { documents: 250, letters: 64 * 1_024 };
+/** Rest after fewer than that: under load a transaction is then of more of them. Who waits for a position ends it. */
+const restMs = 100;
 /** Documents that are removed at once: questions are answered in between. */
 const removedAtOnce = 100;
 /** A position that nothing was indexed for is written down this much later. */
@@ -53,6 +55,8 @@ export class Indexer {
   /** Writes of batches and of notes, one after the other. */
   #writing: Promise<void> = Promise.resolve();
   #cancelNote: Cancel | undefined;
+  #hurried = false;
+  #endRest: () => void = () => {};
   #fault: string | null = null;
 
   constructor(options: IndexerOptions) {
@@ -74,6 +78,12 @@ export class Indexer {
     this.#closed = true;
     this.#stop();
     await this.#running;
+  }
+
+  /** Somebody waits for a position: no rest. */
+  hurry(): void {
+    this.#hurried = true;
+    this.#endRest();
   }
 
   async #run(): Promise<void> {
@@ -99,7 +109,7 @@ export class Indexer {
 
   /** Until it is closed. Throws what went wrong, with nothing under way any more. */
   async #follow(): Promise<void> {
-    const { store, log, head, batchSize } = this.#options;
+    const { store, log, head } = this.#options;
     this.#position = this.#written = await store.begin(await head());
     this.#begun();
     if (this.#closed) return;
@@ -114,16 +124,18 @@ export class Indexer {
       try {
         await this.#inTurn(() => this.#take(page));
         this.#noteLater(fail);
+        if (page.events.length < batch.documents) await this.#rest();
       } catch (error) {
         over = true;
         fail(error);
       }
     };
-    const following = log.subscribe(this.#position, work, { types: followedTypes, batch: batchSize });
+    const following = log.subscribe(this.#position, work, { types: followedTypes, batch: batch.documents });
     try {
       await ended;
     } finally {
       over = true;
+      this.hurry();
       await following.close();
       this.#cancelNote?.();
       this.#cancelNote = undefined;
@@ -133,12 +145,18 @@ export class Indexer {
 
   async #take(page: Page): Promise<void> {
     const documents: SearchDocument[] = [];
+    let letters = 0;
     for (const recorded of page.events) {
       const change = changeBy(decode(recorded));
       if (!change) continue;
       if ('put' in change) {
         const document = await this.#opened(change.put);
-        if (document) documents.push(document);
+        if (!document) continue;
+        documents.push(document);
+        letters += document.title.length + document.text.length;
+        if (letters < batch.letters) continue;
+        await this.#write(documents.splice(0), recorded.position);
+        letters = 0;
       } else {
         await this.#write(documents.splice(0), recorded.position - 1);
         await this.#remove(change.remove);
@@ -177,6 +195,19 @@ export class Indexer {
     await store.apply(documents, this.#written, to);
     this.#written = to;
     if (documents.length > 0) await store.settle();
+  }
+
+  async #rest(): Promise<void> {
+    if (!this.#hurried && !this.#closed) {
+      await new Promise<void>((done) => {
+        const cancel = this.#options.kernel.after(restMs, done);
+        this.#endRest = () => {
+          cancel();
+          done();
+        };
+      });
+    }
+    this.#hurried = false;
   }
 
   /** Others see how far it is, though what came meant nothing to it. */

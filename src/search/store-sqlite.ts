@@ -23,6 +23,8 @@ import {
 } from './store.ts';
 import { tokensIn } from './words.ts';
 
+const walBytesKept = 64 * 1024 * 1024;
+
 /** Marks the file as an index of this hub ('feds'). */
 const applicationId = 0x66656473;
 
@@ -39,9 +41,6 @@ CREATE VIRTUAL TABLE federation_search_words USING fts5(
 );
 INSERT INTO federation_search_words (federation_search_words, rank) VALUES ('secure-delete', 1);`;
 
-const insert = `INSERT INTO federation_search_documents
-  VALUES (@number, @position, @kind, @id, @rank, @subject, @expiresAt, @labels, @title, @text)`;
-
 interface Row extends Candidate {
   readonly number: number;
   readonly kind: string;
@@ -55,6 +54,8 @@ export class SqliteSearchStore implements SearchStore {
   readonly #file: string;
   /** Opened by the first call that needs it. */
   #opened: Sqlite.Database | undefined;
+  /** Of the database that is open, with its tables. */
+  #prepared: Statements | undefined;
   /** What went may still be in the write-ahead log. */
   #traces = true;
 
@@ -82,17 +83,11 @@ export class SqliteSearchStore implements SearchStore {
   async apply(documents: readonly SearchDocument[], from: number, to: number): Promise<void> {
     this.#ask((db) => {
       const write = db.transaction(() => {
-        const about = db
-          .prepare<[], { position: number; documents: number }>(
-            'SELECT position, documents FROM federation_search_about',
-          )
-          .get();
+        const statements = this.#statements(db);
+        const about = statements.about.get();
         if (about?.position !== from) throw new Error(`the search index is at ${about?.position}, not at ${from}`);
-        for (const [at, document] of documents.entries()) this.#put(db, document, about.documents + at);
-        db.prepare('UPDATE federation_search_about SET position = ?, documents = documents + ?').run(
-          to,
-          documents.length,
-        );
+        for (const [at, document] of documents.entries()) this.#put(statements, document, about.documents + at);
+        statements.advance.run(to, documents.length);
       });
       write.immediate();
     });
@@ -105,9 +100,10 @@ export class SqliteSearchStore implements SearchStore {
       const find = `SELECT *, expires_at AS expiresAt FROM federation_search_documents WHERE ${condition} LIMIT ?`;
       const write = db.transaction(() => {
         const rows = db.prepare<[string | number, number], Row>(find).all(value, most);
+        const statements = this.#statements(db);
         for (const row of rows) {
-          this.#forget(db, row);
-          if (row.rank !== '') db.prepare(insert).run({ ...row, ...nothing });
+          this.#forget(statements, row);
+          if (row.rank !== '') statements.insert.run({ ...row, ...nothing });
         }
         return rows.length;
       });
@@ -168,32 +164,30 @@ export class SqliteSearchStore implements SearchStore {
   async close(): Promise<void> {
     this.#opened?.close();
     this.#opened = undefined;
+    this.#prepared = undefined;
   }
 
-  #put(db: Sqlite.Database, document: SearchDocument, number: number): void {
+  #put(statements: Statements, document: SearchDocument, number: number): void {
     const { kind, id, rank, position } = document;
-    const there = db
-      .prepare<[string, string], Row>('SELECT * FROM federation_search_documents WHERE kind = ? AND id = ?')
-      .get(kind, id);
+    const there = statements.find.get(kind, id);
     if (there && there.rank > rank) return;
-    if (there) this.#forget(db, there);
+    if (there) this.#forget(statements, there);
     const words = document.gone ? nothing : keptOf(document);
-    db.prepare(insert).run({ number, position, kind, id, rank, ...words });
-    if (!document.gone) {
-      db.prepare('INSERT INTO federation_search_words (rowid, tokens) VALUES (?, ?)').run(number, tokensOf(words));
-    }
+    statements.insert.run({ number, position, kind, id, rank, ...words });
+    if (!document.gone) statements.insertWords.run(number, tokensOf(words));
   }
 
   /** FTS5 is told what it was told then, else it would not find what to take away. */
-  #forget(db: Sqlite.Database, row: Row): void {
+  #forget(statements: Statements, row: Row): void {
     this.#traces = true;
     const tokens = tokensOf(row);
-    if (tokens !== '') {
-      db.prepare(
-        `INSERT INTO federation_search_words (federation_search_words, rowid, tokens) VALUES ('delete', ?, ?)`,
-      ).run(row.number, tokens);
-    }
-    db.prepare('DELETE FROM federation_search_documents WHERE number = ?').run(row.number);
+    if (tokens !== '') statements.removeWords.run(row.number, tokens);
+    statements.remove.run(row.number);
+  }
+
+  #statements(db: Sqlite.Database): Statements {
+    this.#prepared ??= prepare(db);
+    return this.#prepared;
   }
 
   #ask<T>(work: (db: Sqlite.Database) => T): T {
@@ -210,8 +204,26 @@ export class SqliteSearchStore implements SearchStore {
   #discard(): void {
     this.#opened?.close();
     this.#opened = undefined;
+    this.#prepared = undefined;
     for (const file of [this.#file, `${this.#file}-wal`, `${this.#file}-shm`]) rmSync(file, { force: true });
   }
+}
+
+type Statements = ReturnType<typeof prepare>;
+
+function prepare(db: Sqlite.Database) {
+  return {
+    about: db.prepare<[], { position: number; documents: number }>('SELECT * FROM federation_search_about'),
+    advance: db.prepare('UPDATE federation_search_about SET position = ?, documents = documents + ?'),
+    find: db.prepare<[string, string], Row>('SELECT * FROM federation_search_documents WHERE kind = ? AND id = ?'),
+    insert: db.prepare(`INSERT INTO federation_search_documents
+      VALUES (@number, @position, @kind, @id, @rank, @subject, @expiresAt, @labels, @title, @text)`),
+    remove: db.prepare('DELETE FROM federation_search_documents WHERE number = ?'),
+    insertWords: db.prepare('INSERT INTO federation_search_words (rowid, tokens) VALUES (?, ?)'),
+    removeWords: db.prepare(
+      `INSERT INTO federation_search_words (federation_search_words, rowid, tokens) VALUES ('delete', ?, ?)`,
+    ),
+  };
 }
 
 function opened(file: string): Sqlite.Database {
@@ -222,6 +234,8 @@ function opened(file: string): Sqlite.Database {
     db.pragma('synchronous = NORMAL'); // what a power cut takes is indexed once more
     db.pragma('secure_delete = ON');
     db.pragma('cache_size = -32000'); // KiB
+    db.pragma('wal_autocheckpoint = 4000'); // pages: those that are hot are copied once
+    db.pragma(`journal_size_limit = ${walBytesKept}`);
     return db;
   } catch (error) {
     db.close();
