@@ -461,6 +461,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     if (this.#closed) return;
     this.#closed = true;
     const lastWord = this.#desk.close();
+    this.#knowledge.close();
     this.#subscriber.close(error ?? new HubUnreachable(`the node was closed: ${reason}`));
     this.#knowledge.close();
     const hadSession = this.#session !== undefined;

@@ -1,7 +1,7 @@
 /** Nodes that keep what they know themselves, at a real hub: written offline, brought to the same state, and never more than the rules let. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import { type FederationNode, HubRefusal, type SyncSide } from '../../src/client/node.ts';
+import { type FederationNode, HubRefusal, HubUnreachable, type SyncSide } from '../../src/client/node.ts';
 import { Initiator, ItemSet } from '../../src/negentropy.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 import { call, cuttable, type Json, knowing, openHanded, says } from './knowledge.ts';
@@ -378,3 +378,15 @@ async function syncOf(syncId: string): Promise<Json> {
   const { body } = await call(hub.url, hub.adminToken, 'GET', `/knowledge/syncs/${syncId}`);
   return body.sync;
 }
+
+describe('a node that is closed', () => {
+  it('gives up its syncs, and begins none', async () => {
+    const ada = await someone();
+    await ada.knowledge.put(note('one'));
+    const running = Promise.allSettled([ada.knowledge.sync(), ada.knowledge.sync()]);
+    ada.node.close();
+    const gone = { status: 'rejected', reason: expect.any(HubUnreachable) };
+    expect(await running).toMatchObject([gone, gone]);
+    await expect(ada.knowledge.sync()).rejects.toThrow(HubUnreachable);
+  });
+});
