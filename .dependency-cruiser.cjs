@@ -176,7 +176,7 @@ module.exports = {
         pathNot: [
           part('client/'),
           part('protocol/'),
-          part('(protocol|knowledge|negentropy|call-parts|private-file)\\.ts$'),
+          part('(protocol|knowledge|negentropy|call-parts|private-file|input|errors)\\.ts$'),
         ],
         dependencyTypesNot: ['type-only'],
       },
@@ -190,7 +190,7 @@ module.exports = {
         pathNot: [
           part('client/'),
           part('protocol/'),
-          part('(protocol|knowledge|negentropy|call-parts|private-file|errors|kernel)\\.ts$'),
+          part('(protocol|knowledge|negentropy|call-parts|private-file|input|errors|kernel)\\.ts$'),
           part('events/(node|heartbeat|health|message|memory|knowledge|sovereignty)\\.ts$'),
         ],
       },

@@ -8,6 +8,7 @@ import { BadFrame, Initiator, ItemSet } from '../negentropy.ts';
 import type { Document } from '../protocol/knowledge.ts';
 import type { Ack, ClientPacket, ClientPacketName, HubPacket } from '../protocol.ts';
 import { HubRefusal, HubUnreachable } from './connection.ts';
+import { flawOf } from './document-check.ts';
 import { isPassing } from './retry.ts';
 import type { Line } from './sender.ts';
 
@@ -224,7 +225,9 @@ class Run {
     this.#tell({ toPush: have.length });
     for (let at = 0; at < have.length; at += pushDocuments) {
       const given = await this.#side.give(have.slice(at, at + pushDocuments));
-      for (const documents of inPackets(given)) {
+      const { sound, flawed } = sifted(given);
+      this.#tell({ refused: [...this.#state!.refused, ...flawed].slice(0, mostRefusedTold) });
+      for (const documents of inPackets(sound)) {
         const { taken, refused } = await this.#ask('federation:knowledge:push', {
           sync_id: this.#state!.syncId, // told before
           documents,
@@ -275,6 +278,18 @@ class Run {
     this.#state = { ...this.#state, ...changes } as SyncState; // the first call names all members
     this.#options.onProgress?.(this.#state);
   }
+}
+
+/** Those that a hub may take, and those that none does: a packet with one of these is refused as a whole. */
+function sifted(documents: readonly Document[]): { sound: Document[]; flawed: RefusedVersion[] } {
+  const sound: Document[] = [];
+  const flawed: RefusedVersion[] = [];
+  for (const document of documents) {
+    const flaw = flawOf(document);
+    if (flaw) flawed.push({ version: document.version, code: flaw.code, detail: flaw.message });
+    else sound.push(document);
+  }
+  return { sound, flawed };
 }
 
 /** As many documents as one packet takes, in order. */

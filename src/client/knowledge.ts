@@ -8,6 +8,7 @@ import { contentHash, nextClock, replaces, versionId } from '../knowledge.ts';
 import type { Document, MemoryContent } from '../protocol/knowledge.ts';
 import { wallClock } from './clock.ts';
 import { HubRefusal } from './connection.ts';
+import { flawOf } from './document-check.ts';
 import { cursorNote, StoreSide } from './knowledge-side.ts';
 import { endOf, type KeptItem, type KeptVersion, type KnowledgeStore } from './knowledge-store.ts';
 import type { SyncOptions, SyncResult, SyncSide } from './knowledge-sync.ts';
@@ -189,9 +190,12 @@ export class Knowledge {
     const seen = own === undefined ? based : { ...based, [author]: own };
     const clock = nextClock(wallClock(), Object.values(clocks), author);
     const deleted = content === undefined;
+    const said = content && (JSON.parse(JSON.stringify(content)) as MemoryContent); // as it arrives, and nobody changes it any more
     const stated = { memory_id: memoryId, clock, owner, author, category, tags, seen, deleted };
-    const version = versionId({ ...stated, content_hash: content ? contentHash(content) : null });
-    const document: Document = { ...stated, version, ...(content && { content }) };
+    const version = versionId({ ...stated, content_hash: said ? contentHash(said) : null });
+    const document: Document = { ...stated, version, ...(said && { content: said }) };
+    const flaw = flawOf(document);
+    if (flaw) throw flaw;
     const drop = heads.filter((head) => replaces(document, head)).map((head) => head.version);
     await this.#store.change({ keep: [{ document }], drop });
     return { memoryId, version, clock };

@@ -32,6 +32,10 @@ function offline(store: KnowledgeStore = new MemoryKnowledgeStore(), self = 'nod
   return { knowledge, store, letGo, errors };
 }
 
+function nested(depth: number): object {
+  return depth === 0 ? {} : { in: nested(depth - 1) };
+}
+
 describe('what a node writes', () => {
   it('is a version with a clock of its own, and each replaces the one before', async () => {
     const { knowledge, store } = offline();
@@ -51,6 +55,33 @@ describe('what a node writes', () => {
     const { memoryId } = await knowledge.put({ category: 'notes', content: 'one' });
     const unknown = { memoryId, category: 'notes', content: 'x', basedOn: '0'.repeat(64) };
     await expect(knowledge.put(unknown)).rejects.toMatchObject({ code: 'conflict' });
+  });
+
+  it.each([
+    ['no category', { content: 1 }, 'invalid_input', /^\/category: /],
+    ['no content', { category: 'notes' }, 'invalid_input', /content/],
+    ['a member that memories have not', { category: 'notes', content: 1, body: 'x' }, 'invalid_input', /^\/body: /],
+    ['content that is nested too deep', { category: 'notes', content: nested(40) }, 'invalid_input', /deeper/],
+    ['more than a memory holds', { category: 'notes', content: 'x'.repeat(262_144) }, 'payload_too_large', /262144/],
+  ])('is refused at once with %s, as the hub would', async (_what, memory, code, message) => {
+    const { knowledge } = offline();
+    const written = knowledge.put(memory as Parameters<Knowledge['put']>[0]); // as a program without types gives it
+    await expect(written).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(await knowledge.list()).toEqual([]);
+  });
+
+  it('is what JSON has of it, whatever the program does with it later', async () => {
+    const { knowledge, store } = offline();
+    const content = { at: new Date(0), none: undefined, list: [Number.NaN] };
+    const { memoryId, version } = await knowledge.put({ category: 'notes', content });
+    content.list.push(1);
+    expect((await knowledge.get(memoryId))?.content).toEqual({ at: '1970-01-01T00:00:00.000Z', list: [null] });
+    const other = offline();
+    await other.knowledge.side.take(
+      (await store.find([version])).map(({ document }) => document),
+      1,
+    );
+    expect(await other.knowledge.get(memoryId)).toBeDefined();
   });
 
   it('is found by category and tag', async () => {

@@ -390,3 +390,31 @@ describe('a node that is closed', () => {
     await expect(ada.knowledge.sync()).rejects.toThrow(HubUnreachable);
   });
 });
+
+describe('what a hub would never take', () => {
+  it('does not keep the rest from it, and is told as refused', async () => {
+    const ada = await someone();
+    const { memoryId } = await ada.knowledge.put(note('good'));
+    const { version } = await ada.knowledge.put(note('other'));
+    const [kept] = await ada.store.find([version]);
+    const { document } = kept!; // just written
+    const large = {
+      ...document,
+      version: 'a'.repeat(64),
+      memory_id: 'large',
+      content: { content: 'x'.repeat(400_000) },
+    };
+    const odd = { ...document, version: 'b'.repeat(64), memory_id: 'odd', category: 'Not a category' };
+    await ada.store.change({ keep: [{ document: large }, { document: odd }] });
+    const { pushed, refused } = await ada.knowledge.sync();
+    expect(pushed).toBe(2);
+    const codes = new Map(refused.map((each) => [each.version[0], each.code]));
+    expect(codes).toEqual(
+      new Map([
+        ['a', 'payload_too_large'],
+        ['b', 'invalid_input'],
+      ]),
+    );
+    expect((await ada.knowledge.get(memoryId))?.synced).toBe(true);
+  });
+});
