@@ -4,7 +4,12 @@
  */
 import type { Static, TSchema } from 'typebox';
 import { Compile } from 'typebox/compile';
+import { Settings } from 'typebox/system';
 import { type Refusal, refuse } from './errors.ts';
+import { placesOf } from './input-places.ts';
+
+/** Enough to tell which of several shapes was meant. */
+Settings.Set({ maxErrors: 32 });
 
 const deepest = 32;
 const mostKeys = 10_000;
@@ -19,26 +24,10 @@ export function checker<S extends TSchema>(schema: S): (value: unknown) => Stati
     const excess = beyondLimits(value, binary);
     if (excess) return refuse('invalid_input', excess);
     if (validator.Check(value)) return value;
-    const errors = validator.Errors(value).slice(0, 8);
-    const places = errors.map(({ instancePath, schemaPath, keyword, message }) => {
-      const words = keyword === 'pattern' ? descriptionAt(schema, schemaPath.replace(/^#\/?/, '')) : undefined;
-      return {
-        path: instancePath.slice(0, 200) || '/',
-        message: words ? `does not fit: ${words} (${message})` : message,
-      };
-    });
-    const first = places[0];
+    const places = placesOf(schema, validator.Errors(value));
+    const [first] = places;
     return refuse('invalid_input', `${first?.path}: ${first?.message}`, { errors: places });
   };
-}
-
-/** What a schema says of itself in words. Names of members in its path may hold slashes, as those that are patterns do. */
-function descriptionAt(schema: unknown, path: string): string | undefined {
-  if (typeof schema !== 'object' || schema === null) return undefined;
-  const members = schema as Record<string, unknown>; // JSON Schema
-  if (path === '') return typeof members.description === 'string' ? members.description : undefined;
-  const name = Object.keys(members).find((key) => path === key || path.startsWith(`${key}/`));
-  return name === undefined ? undefined : descriptionAt(members[name], path.slice(name.length + 1));
 }
 
 /** Members of an object that are bytes, by their schema; only those of the object itself may be. */
