@@ -53,9 +53,10 @@ export class Sender {
         if (!this.#isTransient(error)) throw error;
         const backoffMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(tries, 16));
         const asked = error instanceof HubRefusal ? (error.retryAfterMs ?? 0) : 0;
-        const waitMs = asked + backoffMs * (0.5 + clock.random());
-        if (clock.monotonicMs() + waitMs > until) throw error;
-        await this.#wait(waitMs);
+        const leftMs = until - clock.monotonicMs();
+        if (leftMs <= asked) throw error;
+        // The last try is when patience ends: a session that opens before then is not missed.
+        await this.#wait(Math.min(asked + backoffMs * (0.5 + clock.random()), leftMs));
       }
     }
   }

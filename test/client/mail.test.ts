@@ -290,6 +290,17 @@ test('acknowledges a window of 64 at once, and what is less 25 ms after the firs
   expect(world.acks).toEqual([64, 66]);
 });
 
+test('goes on trying until its patience is at its end, and not a moment less', async () => {
+  const world = new World();
+  const [first, second] = [world.mail.send('b', 1, {}), world.mail.send('c', 2, { timeoutMs: 50_000 })];
+  const late = expect(second).rejects.toThrow(HubUnreachable);
+  await world.clock.move(59_900);
+  await late;
+  world.open();
+  await world.clock.move(100);
+  await expect(first).resolves.toBeDefined();
+});
+
 test('leaves messages with the hub until somebody takes them, and holds no more than a thousand', async () => {
   const world = new World();
   world.open();
