@@ -47,6 +47,7 @@ export class Handling {
 
   /** From now on this handler gets the messages, and no other. What is returned takes it away again. Throws `TypeError`. */
   take(handler: MessageHandler, { concurrency = 1 }: MessagesOptions): () => void {
+    if (typeof handler !== 'function') throw new TypeError('a handler of messages is a function'); // else each would be refused
     if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 1_000)
       throw new TypeError('concurrency is a whole number from 1 to 1,000');
     this.#handler = handler;

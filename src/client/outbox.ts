@@ -39,6 +39,8 @@ export interface Sent {
 export const defaultTimeoutMs = 60_000;
 /** Of the content as JSON, as the hub counts. */
 const contentBytes = 256 * 1024;
+/** Of what stands around it; with more, the packet would be larger than the hub takes, which ends the connection. */
+const aroundBytes = 32 * 1024;
 const mostUnderWay = 64;
 /** Messages that are sent or wait for it. */
 const mostWaiting = 10_000;
@@ -132,14 +134,15 @@ function packetOf(
   const bytes = Buffer.byteLength(text);
   if (bytes > contentBytes)
     throw new HubRefusal('payload_too_large', 'a message holds 256 KiB; what is larger is sent as a file');
-  const packet = {
+  const around = {
     to: { ...addressOf(to) },
-    content: JSON.parse(text),
     ...(persist !== undefined && { persist }),
     ...(ttlSeconds !== undefined && { ttl_seconds: ttlSeconds }),
     ...(correlationId !== undefined && { correlation_id: correlationId }),
     ...(replyTo !== undefined && { reply_to: addressOf(replyTo) }),
     key,
   };
-  return { packet, bytes };
+  if (Buffer.byteLength(JSON.stringify(around)) > aroundBytes)
+    throw new HubRefusal('payload_too_large', `a message holds ${aroundBytes} bytes besides its content`);
+  return { packet: { ...around, content: JSON.parse(text) }, bytes };
 }

@@ -301,6 +301,14 @@ test('goes on trying until its patience is at its end, and not a moment less', a
   await expect(first).resolves.toBeDefined();
 });
 
+test('sends nothing that would end the connection, and takes no handler that is none', async () => {
+  const world = new World();
+  world.open();
+  const send = world.mail.send('b', 1, { correlationId: 'x'.repeat(400_000) });
+  await expect(send).rejects.toMatchObject({ code: 'payload_too_large' });
+  expect(() => world.mail.messages('later' as never, {})).toThrow(TypeError);
+});
+
 test('leaves messages with the hub until somebody takes them, and holds no more than a thousand', async () => {
   const world = new World();
   world.open();
