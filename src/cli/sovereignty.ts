@@ -37,6 +37,15 @@ interface Held {
   readonly moved_at: string;
 }
 
+const example = `
+A policy, in full:
+  {
+    "shares": [{ "id": "bread", "categories": ["recipes/*"], "with": { "nodes": ["ada"] }, "keep_seconds": 604800 }],
+    "takes":  [{ "id": "all", "categories": ["*"], "with": { "everyone": true } }]
+  }
+"with": everyone, or nodes, roles, owners, regions, each of which must fit. A share may have "tags", "until", "keep_seconds",
+"pass_on" and "edit"; what is taken "until" and "foreign", for what comes from another federation.`;
+
 const of = (node: string) => `/knowledge/sovereignty/${encodeURIComponent(node)}`;
 
 export function registerSovereignty(program: Command, client: () => HubClient, output: () => Output): void {
@@ -50,6 +59,7 @@ export function registerSovereignty(program: Command, client: () => HubClient, o
   sovereignty
     .command('set <node> <file>')
     .description('say what it shares and takes from now on: a JSON file {shares, takes}, or - for the input')
+    .addHelpText('after', example)
     .action(async (node: string, file: string, _options: object, command: Command) => {
       const done = await client().put<{ version: number }>(of(node), await policyIn(file, command));
       output().value(done, `version ${done.version} of what ${node} shares and takes`);
@@ -103,7 +113,8 @@ async function showHolders(hub: HubClient, output: Output, memory: string): Prom
 }
 
 async function policyIn(file: string, command: Command): Promise<object> {
-  const text = file === '-' ? await textOf(process.stdin) : await readFile(file, 'utf8');
+  const reading = file === '-' ? textOf(process.stdin) : readFile(file, 'utf8');
+  const text = await reading.catch(({ message }: Error) => command.error(`error: ${message}`, { exitCode: 2 }));
   try {
     const policy = JSON.parse(text) as unknown;
     if (typeof policy === 'object' && policy !== null) return policy;

@@ -463,7 +463,6 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     const lastWord = this.#desk.close();
     this.#knowledge.close();
     this.#subscriber.close(error ?? new HubUnreachable(`the node was closed: ${reason}`));
-    this.#knowledge.close();
     const hadSession = this.#session !== undefined;
     this.#drop(lastWord);
     this.#interrupt?.({ reason });

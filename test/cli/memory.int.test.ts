@@ -74,4 +74,7 @@ it('says, tries and shows what is shared', async () => {
   expect(await said(['sovereignty', 'show', '@federation'])).toContain('shares  all: house with nodes ada; pass_on');
   expect(await json('sovereignty', 'holders', 'rules')).toEqual([]);
   expect((await fedhub(['sovereignty', 'set', 'ada', '-'], 'no policy')).code).toBe(2);
+  expect((await fedhub(['sovereignty', 'set', 'ada', 'nowhere.json'])).code).toBe(2);
+  const unknown = await fedhub(['sovereignty', 'show', 'nobody']);
+  expect([unknown.code, unknown.err]).toEqual([1, expect.stringContaining('there is no node nobody')]);
 });

@@ -10,8 +10,8 @@ import type { Members } from './standing.ts';
 import { type Trial, tryPolicy } from './trial.ts';
 
 export interface SovereigntyDesk {
-  /** What a subject says now; undefined: nothing. */
-  read(subject: string): SovereigntyRow | undefined;
+  /** What a subject says now; undefined: nothing. Refuses `not_found`. */
+  read(subject: string): SovereigntyRow | Refusal | undefined;
   /** Puts a policy in the place of the last. In force here once it is answered. Refuses `not_found`, `invalid_input`. */
   declare(subject: string, policy: Sovereignty, about: About): Promise<Executed<{ version: number }> | Refusal>;
   /** What a policy would change. Refuses `not_found`. Throws a `Fault`. */
@@ -23,7 +23,7 @@ export function createSovereignty(hub: Hub, members: Members): SovereigntyDesk {
   const unknown = (subject: string) =>
     members.party(subject) ? undefined : refuse('not_found', `there is no node ${subject}`);
   return {
-    read: (subject) => live.sovereignty.get(subject),
+    read: (subject) => unknown(subject) ?? live.sovereignty.get(subject),
     async declare(subject, policy, about) {
       const missing = unknown(subject);
       if (missing) return missing;

@@ -90,12 +90,13 @@ function policyRoutes(api: FastifyInstance, { sovereignty }: KnowledgeSync): voi
         summary: 'What a node shares and takes: for itself, and who governs; @federation for what belongs to operators',
         tags,
         params: Params,
-        response: responses(200, Type.Object({ sovereignty: Policy })),
+        response: responses(200, Type.Object({ sovereignty: Policy }), 'not_found'),
       },
     },
     async (request, reply) => {
       const { node } = request.params;
       const said = sovereignty.read(node);
+      if (isRefusal(said)) return sendProblem(reply, request, said);
       const { policy_version: version = 0, shares = [], takes = [], declared_at = null } = said ?? {};
       return reply.send({ sovereignty: { subject: node, version, shares, takes, declared_at } });
     },
