@@ -48,6 +48,8 @@ export class MailWindow {
   #through = -1;
   /** The hub knows that. */
   #told = -1;
+  /** It is being told of this. */
+  #telling = -1;
   /** Handled since it was told. */
   #due = 0;
   #underWay = false;
@@ -152,9 +154,10 @@ export class MailWindow {
   }
 
   #pushed(piece: Piece): void {
-    if (piece.position <= this.#through && piece.handled) {
-      this.#told = Math.min(this.#told, piece.position - 1); // the hub that pushes it again was not told, or does not know
-    } else {
+    // The hub that pushes it was not told, does not know, or took no word of it: some news come before what they lie behind.
+    this.#told = Math.min(this.#told, piece.position - 1);
+    this.#telling = Math.min(this.#telling, piece.position - 1);
+    if (piece.position > this.#through || !piece.handled) {
       this.#through = Math.min(this.#through, piece.position - 1);
       let at = this.#pending.length;
       while (at > 0 && this.#pending[at - 1]!.position > piece.position) at--; // it lies within
@@ -181,6 +184,7 @@ export class MailWindow {
     this.#cancelAck = undefined;
     if (this.#underWay || this.#through <= this.#told) return;
     const [through, turn] = [this.#through, this.#turn];
+    this.#telling = through;
     this.#underWay = true;
     this.#due = 0;
     let error: unknown;
@@ -194,7 +198,7 @@ export class MailWindow {
     if (error !== undefined && isPassing(error)) return this.#tellLater(error);
     if (error !== undefined) this.#parts.trouble(error instanceof Error ? error : new Error(String(error)));
     this.#failures = 0;
-    this.#told = Math.max(this.#told, through); // one that the hub will not have is not said again
+    this.#told = Math.max(this.#told, this.#telling); // one that the hub will not have is not said again
     if (this.#told >= this.#through) this.#flushed();
     else if (this.#flushing.size > 0) void this.#tell();
     else this.#advance();

@@ -51,6 +51,14 @@ export class Box {
     return this.#letters.slice(from, from + limit);
   }
 
+  /** The oldest after a position that are no messages, at most `limit`. */
+  noticesAfter(position: number, limit: number): Letter[] {
+    const notices: Letter[] = [];
+    for (let at = this.#placeAfter(position); at < this.#letters.length && notices.length < limit; at++)
+      if (this.#letters[at]!.kind !== 'message') notices.push(this.#letters[at]!);
+    return notices;
+  }
+
   /** The position of the newest that lies at or before this one. */
   lastUpTo(position: number): number | undefined {
     return this.#letters[this.#placeAfter(position) - 1]?.position;

@@ -1,10 +1,11 @@
 /**
  * Hands one node that is at this replica its mail: in order, as much at a time as it acknowledges. What it does not acknowledge is handed over
- * again, after growing waits; what it may not have is refused on the way.
+ * again, after growing waits; what it may not have is refused on the way. A node that takes no messages hears of the rest all the same.
  */
 import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import type { WebsocketPool } from '../websocket-pool.ts';
+import type { Box } from './box.ts';
 import type { Clearance } from './clearance.ts';
 import type { Contents } from './contents.ts';
 import type { Letter, Mailroom } from './mailroom.ts';
@@ -16,18 +17,21 @@ const mostBytes = 2 * 1024 * 1024;
 const together = 32;
 /** A node that says nothing for so long is told again; then after twice as long, and so on. */
 const againMs = { first: 30_000, most: 300_000 };
+/** Ends of tasks, and what became of messages, go past messages that the node left unacknowledged for so long: so many of them. */
+const pastMs = 5_000;
+const mostPast = 256;
 /** The log or the keyring failed. */
 const troubleMs = { first: 1_000, most: 30_000 };
 
 export interface CourierParts {
   readonly room: Mailroom;
-  readonly contents: Contents;
-  readonly clearance: Clearance;
+  readonly contents: Pick<Contents, 'of'>;
+  readonly clearance: Pick<Clearance, 'of'>;
 }
 
 export class Courier {
   readonly #hub: Pick<Hub, 'kernel'>;
-  readonly #sockets: WebsocketPool;
+  readonly #sockets: Pick<WebsocketPool, 'tell'>;
   readonly #parts: CourierParts;
   readonly #nodeId: string;
   /** What lies up to here was handed over. */
@@ -40,8 +44,13 @@ export class Courier {
   #waitMs = againMs.first;
   #troubleMs = troubleMs.first;
   #timer: Cancel = () => {};
+  /** The node took nothing for long, and no more fits: notices go past what waits for it. */
+  #stuck = false;
+  #stuckTimer: Cancel | undefined;
+  /** The last of those that went past. They are handed over again in their turn, and count as handed over only then. */
+  #past = 0;
 
-  constructor(hub: Pick<Hub, 'kernel'>, sockets: WebsocketPool, parts: CourierParts, nodeId: string) {
+  constructor(hub: Pick<Hub, 'kernel'>, sockets: Pick<WebsocketPool, 'tell'>, parts: CourierParts, nodeId: string) {
     this.#hub = hub;
     this.#sockets = sockets;
     this.#parts = parts;
@@ -65,12 +74,14 @@ export class Courier {
   /** The node acknowledged something, or something left its mailbox. */
   moved(): void {
     this.#waitMs = againMs.first;
+    this.#moves();
     this.#watch();
     this.kick();
   }
 
   close(): void {
     this.#closed = true;
+    this.#moves();
     this.#timer();
   }
 
@@ -95,26 +106,59 @@ export class Courier {
   }
 
   async #handOver(): Promise<void> {
-    const { room, contents, clearance } = this.#parts;
     for (;;) {
-      const box = room.box(this.#nodeId);
+      const box = this.#parts.room.box(this.#nodeId);
       this.#sent = Math.max(this.#sent, box.through);
       const under = box.upTo(this.#sent);
       const letters = fitting(
         box.after(this.#sent, Math.min(together, mostUnacknowledged - under.letters)),
         under.bytes,
       );
-      if (letters.length === 0 || this.#closed) return;
-      const going = await clearance.of(this.#nodeId, letters);
-      for (const { name, position, packet } of await contents.of(going)) {
-        if (this.#closed) return;
-        // Whoever may hear nothing now is asked again: a node is let hear again without coming back.
-        if (!this.#sockets.tell(this.#nodeId, name, packet)) return this.#later(this.#waitMs, () => this.#repeat());
-        this.#passed(position);
-      }
+      if (this.#closed) return;
+      if (letters.length === 0) return this.#goPast(box);
+      if (!(await this.#push(letters, (position) => this.#passed(position)))) return;
       this.#passed(letters.at(-1)!.position); // there is one; what was not handed over is behind now
       this.#watch();
     }
+  }
+
+  /** Nothing more fits: after a while, what is no message goes on. */
+  async #goPast(box: Box): Promise<void> {
+    if (box.after(this.#sent, 1).length === 0) return;
+    if (!this.#stuck) {
+      this.#stuckTimer ??= this.#hub.kernel.after(pastMs, () => {
+        this.#stuck = true;
+        this.kick();
+      });
+      return;
+    }
+    const notices = box.noticesAfter(this.#sent, mostPast).filter(({ position }) => position > this.#past);
+    await this.#push(notices, (position) => {
+      this.#past = position;
+    });
+  }
+
+  /** False when the node is told nothing now. `passed`: it was told of what lies at this position. */
+  async #push(letters: readonly Letter[], passed: (position: number) => void): Promise<boolean> {
+    const { contents, clearance } = this.#parts;
+    const going = await clearance.of(this.#nodeId, letters);
+    for (const { name, position, packet } of await contents.of(going)) {
+      if (this.#closed) return false;
+      if (!this.#sockets.tell(this.#nodeId, name, packet)) {
+        // Whoever may hear nothing now is asked again: a node is let hear again without coming back.
+        this.#later(this.#waitMs, () => this.#repeat());
+        return false;
+      }
+      passed(position);
+    }
+    return true;
+  }
+
+  /** The node takes something again. */
+  #moves(): void {
+    this.#stuckTimer?.();
+    this.#stuckTimer = undefined;
+    this.#stuck = false;
   }
 
   #passed(position: number): void {
@@ -133,6 +177,7 @@ export class Courier {
   #repeat(): void {
     this.#waitMs = Math.min(2 * this.#waitMs, againMs.most);
     this.#sent = this.#parts.room.box(this.#nodeId).through;
+    this.#past = 0;
     this.kick();
   }
 
