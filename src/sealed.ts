@@ -8,6 +8,13 @@ import type { Keyring } from './keyring.ts';
 const nonceBytes = 12;
 const tagBytes = 16;
 
+/** What was sealed is not what is there now. */
+export class SealBroken extends Error {
+  constructor(cause: unknown) {
+    super('what is sealed was changed since, and cannot be opened', { cause });
+  }
+}
+
 /** What bytes are of: they cannot be passed off as another kind's. */
 export type SealedKind = 'task' | 'message' | 'memory';
 
@@ -30,7 +37,7 @@ export function seal(
   return { subject, key_id: keyId, sealed: Buffer.concat(bytes).toString('base64url') };
 }
 
-/** The text that was sealed; undefined when its key was destroyed. Throws a `Fault` when the keyring cannot be reached. */
+/** The text that was sealed; undefined when its key was destroyed. Throws `SealBroken`, and a `Fault` when the keyring cannot be reached. */
 export async function unseal(
   kind: SealedKind,
   { keyring }: { readonly keyring: Keyring },
@@ -39,14 +46,18 @@ export async function unseal(
   const remembered = keyring.rememberedKey(subject);
   const found = remembered?.keyId === key_id ? remembered : await keyring.dataKeyById(subject, key_id);
   if (!found) return undefined;
-  const bytes = Buffer.from(sealed, 'base64url');
-  const decipher = createDecipheriv('aes-256-gcm', found.key, bytes.subarray(0, nonceBytes), {
-    authTagLength: tagBytes,
-  })
-    .setAAD(bound(kind, subject, key_id))
+  try {
+    return opened(Buffer.from(sealed, 'base64url'), found.key, bound(kind, subject, key_id));
+  } catch (error) {
+    throw new SealBroken(error);
+  }
+}
+
+function opened(bytes: Buffer, key: Uint8Array, about: Buffer): string {
+  const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, nonceBytes), { authTagLength: tagBytes })
+    .setAAD(about)
     .setAuthTag(bytes.subarray(-tagBytes));
-  const text = Buffer.concat([decipher.update(bytes.subarray(nonceBytes, -tagBytes)), decipher.final()]);
-  return text.toString();
+  return Buffer.concat([decipher.update(bytes.subarray(nonceBytes, -tagBytes)), decipher.final()]).toString();
 }
 
 function bound(kind: SealedKind, subject: string, keyId: string): Buffer {

@@ -36,6 +36,8 @@ export const Message = Type.Object({
   content: Type.Unknown(),
   /** Its key was destroyed, and the content is null. */
   erased: Type.Optional(Type.Literal(true)),
+  /** What lies there was changed since it was sealed, and the content is null. */
+  unreadable: Type.Optional(Type.Literal(true)),
   ...headers,
   sent_at: Time,
   /** Of what is kept. */

@@ -80,7 +80,6 @@ export const offlineQueue = service({
   needs: { sockets: websocketPool },
   async start(hub, { sockets }) {
     const members = new Memberships(hub);
-    const contents = new Contents(hub);
     const callers = new Callers(hub.kernel);
     const arrived = (nodeId: string) => {
       couriers.arrived(nodeId);
@@ -88,6 +87,7 @@ export const offlineQueue = service({
     };
     const room = new Mailroom(members, arrived, (nodeId) => couriers.moved(nodeId));
     const clearance = new Clearance(hub, room);
+    const contents = new Contents(hub, clearance);
     const couriers = new Couriers(hub, sockets, { room, contents, clearance });
     const { position } = await hub.views.state();
     await openMailroom(hub, room, position);
@@ -182,7 +182,8 @@ function createQueue(hub: Hub, { room, members, contents, clearance, acks, calle
         const box = room.box(nodeId);
         const letters = box.after(Math.max(passed, box.through), limit);
         const cleared = await clearance.of(nodeId, letters);
-        if (cleared.length > 0) return contents.of(cleared);
+        const mail = await contents.of(nodeId, cleared);
+        if (mail.length > 0) return mail;
         passed = letters.at(-1)?.position ?? passed;
         if (letters.length > 0) continue;
         if (!(await callers.wait(nodeId, until - hub.kernel.monotonicMs(), signal))) return [];

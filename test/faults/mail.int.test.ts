@@ -1,10 +1,11 @@
 /** Mail while things break: replicas, Redis, the hub, nodes. What was taken arrives in order, and a program that uses the SDK gets it once. */
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { FederationNode, generateKey, type NodeKey } from '../../src/client/node.ts';
 import { defects } from '../security/visitor.ts';
@@ -166,7 +167,22 @@ async function mortalHub(env: Record<string, string> = {}) {
     process.kill(hub.pid, 'SIGKILL');
     await expect.poll(() => hub.alive()).toBe(false);
   };
-  return { start, kill };
+  return { start, kill, data: join(folder, 'data') };
+}
+
+/** Changes a letter of what is sealed in an event, in the file of a hub that is stopped; its views are made anew. */
+async function tamper(data: string, position: number): Promise<void> {
+  const db = new Database(join(data, 'log.db'));
+  db.exec('DROP TRIGGER federation_log_no_update');
+  const row = db
+    .prepare<[number], { data: string }>('SELECT data FROM federation_log WHERE position = ?')
+    .get(position);
+  const event = JSON.parse(row!.data) as { content: { sealed: string } };
+  const { sealed } = event.content;
+  event.content.sealed = (sealed.startsWith('A') ? 'B' : 'A') + sealed.slice(1);
+  db.prepare('UPDATE federation_log SET data = ? WHERE position = ?').run(JSON.stringify(event), position);
+  db.close();
+  for (const name of await readdir(data)) if (name.startsWith('views')) await rm(join(data, name));
 }
 
 describe('a hub alone on SQLite', () => {
@@ -209,6 +225,31 @@ describe('a hub alone on SQLite', () => {
     await sleep(300);
     expect(back.contents).toEqual(upTo(400, 50));
   }, 60_000);
+
+  it('sets aside a message that cannot be read any more, tells its sender, and goes on with what is behind it', async () => {
+    const { start, data } = await mortalHub();
+    const hub = await start();
+    const [ada, bob] = [await mailNode(hub, 'ada'), await mailNode(hub, 'bob')];
+    bob.close();
+    const sent: Awaited<ReturnType<MailNode['send']>>[] = [];
+    for (const content of ['one', 'two', 'three']) sent.push(await ada.send({ node: 'bob' }, content));
+    const two = sent[1]!;
+    await hub.stop();
+    await tamper(data, two.position);
+    const again = await start();
+    const back = await mailNode(again, 'bob', { key: bob.key });
+    await back.got(2);
+    const sender = await mailNode(again, 'ada', { key: ada.key });
+    await sender.socket.until(() => sender.states(two.message_id).length > 0);
+    expect(sender.states(two.message_id)).toMatchObject([{ state: 'refused', nodes: ['bob'], code: 'unreadable' }]);
+    expect(back.contents).toEqual(['one', 'three']);
+    const { body } = await back.call('GET', `/messages?min_position=${two.position + 1}`);
+    expect(body.messages).toMatchObject([
+      { content: 'three' },
+      { content: null, unreadable: true },
+      { content: 'one' },
+    ]);
+  }, 30_000);
 
   it('that was down when messages expired tells their senders when it is there again, and hands over none of them', async () => {
     const { start, kill } = await mortalHub();

@@ -37,7 +37,7 @@ class World {
       room: this.#room,
       clearance: { of: async (_nodeId: string, letters: readonly Letter[]) => [...letters] },
       contents: {
-        of: async (letters: readonly Letter[]) =>
+        of: async (_nodeId: string, letters: readonly Letter[]) =>
           letters.map(({ position }) => ({
             name: 'federation:message' as const,
             position,

@@ -25,11 +25,16 @@ export class Clearance {
       const over = letter.kind === 'message' && letter.rank <= now;
       const refusal = over ? undefined : this.#barred(nodeId, letter);
       if (over) written.push(this.#expire(letter));
-      else if (refusal) written.push(this.#refuse(nodeId, letter, refusal));
+      else if (refusal) written.push(this.#refuse(nodeId, letter, { code: refusal.refused, reason: refusal.detail }));
       else cleared.push(letter);
     }
     await Promise.all(written);
     return cleared;
+  }
+
+  /** What lies there cannot be read: the node does not get it, and what is behind it goes on. */
+  async setAside(nodeId: string, letter: Letter): Promise<void> {
+    await this.#refuse(nodeId, letter, { code: 'unreadable', reason: 'what was kept of it cannot be read any more' });
   }
 
   /** What its sender may not say now, and what is not this node's any more, is not handed over. */
@@ -50,8 +55,8 @@ export class Clearance {
     await this.#hub.executor.execute(messageStream(letter.name), message, expire, command, { actor: 'hub' });
   }
 
-  async #refuse(nodeId: string, letter: Letter, { refused: code, detail: reason }: Refusal): Promise<void> {
-    const command = { nodeId, sentPosition: letter.position, code, reason };
+  async #refuse(nodeId: string, letter: Letter, why: { code: string; reason: string }): Promise<void> {
+    const command = { nodeId, sentPosition: letter.position, ...why };
     await this.#hub.executor.execute(messageStream(letter.name), message, refuseMessage, command, { actor: 'hub' });
   }
 }

@@ -4,8 +4,9 @@ import { decode, type EventType, type LogEvent } from '../../events/catalog.ts';
 import type { Sealed } from '../../events/sealed.ts';
 import type { Hub } from '../../hub.ts';
 import type { HubPacket } from '../../protocol.ts';
-import { unseal } from '../../sealed.ts';
+import { SealBroken, unseal } from '../../sealed.ts';
 import { openContent } from '../../task-content.ts';
+import type { Clearance } from './clearance.ts';
 import type { Letter } from './mailroom.ts';
 
 /** What a node gets of its mail. */
@@ -34,14 +35,16 @@ const pageEvents = 200;
 
 export class Contents {
   readonly #hub: Hub;
+  readonly #clearance: Pick<Clearance, 'setAside'>;
   readonly #events = new LRUCache<number, MailEvent>({ maxSize: rememberedBytes, sizeCalculation: sizeOf });
   readonly #open = new LRUCache<string, { readonly value: unknown; readonly bytes: number }>({
     maxSize: openBytes,
     sizeCalculation: ({ bytes }) => bytes + 64,
   });
 
-  constructor(hub: Hub) {
+  constructor(hub: Hub, clearance: Pick<Clearance, 'setAside'>) {
     this.#hub = hub;
+    this.#clearance = clearance;
   }
 
   /** An event that passed by. */
@@ -59,12 +62,22 @@ export class Contents {
     this.#open.clear();
   }
 
-  /** The mail of letters that follow each other, in their order. Throws a `Fault` when log or keyring fail. */
-  async of(letters: readonly Letter[]): Promise<Mail[]> {
+  /**
+   * The mail of letters that follow each other, in their order. A message that cannot be read is set aside: it is written down by then that the
+   * node does not get it. Throws a `Fault` when log or keyring fail.
+   */
+  async of(nodeId: string, letters: readonly Letter[]): Promise<Mail[]> {
     const mail: Mail[] = [];
     for (const [at, letter] of letters.entries()) {
       const event = this.#events.get(letter.position) ?? (await this.#read(letters, at));
-      if (event) mail.push(await this.#mailOf(event));
+      if (!event) continue;
+      try {
+        mail.push(await this.#mailOf(event));
+      } catch (error) {
+        if (!(error instanceof SealBroken)) throw error;
+        this.#hub.kernel.log.error({ err: error, nodeId, position: event.position }, 'a piece of mail cannot be read');
+        await this.#clearance.setAside(nodeId, letter);
+      }
     }
     return mail;
   }
@@ -138,8 +151,14 @@ export class Contents {
   ): Promise<Pick<HubPacket<'federation:task:finished'>, 'status' | 'result' | 'error'>> {
     if (event.type === 'task.cancelled') return { status: 'cancelled' };
     if (event.type === 'task.failed') return { status: 'failed', error: event.data.error };
-    const { value } = await openContent(this.#hub, event.data.result);
-    return { status: 'completed', ...(value !== undefined && { result: value }) };
+    try {
+      const { value } = await openContent(this.#hub, event.data.result);
+      return { status: 'completed', ...(value !== undefined && { result: value }) };
+    } catch (error) {
+      if (!(error instanceof SealBroken)) throw error;
+      this.#hub.kernel.log.error({ err: error, position: event.position }, 'the result of a task cannot be read');
+      return { status: 'failed', error: { code: 'unreadable', message: error.message } };
+    }
   }
 }
 

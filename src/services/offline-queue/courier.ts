@@ -142,7 +142,7 @@ export class Courier {
   async #push(letters: readonly Letter[], passed: (position: number) => void): Promise<boolean> {
     const { contents, clearance } = this.#parts;
     const going = await clearance.of(this.#nodeId, letters);
-    for (const { name, position, packet } of await contents.of(going)) {
+    for (const { name, position, packet } of await contents.of(this.#nodeId, going)) {
       if (this.#closed) return false;
       if (!this.#sockets.tell(this.#nodeId, name, packet)) {
         // Whoever may hear nothing now is asked again: a node is let hear again without coming back.
