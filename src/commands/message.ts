@@ -80,19 +80,22 @@ export const refuseMessage: Decide<State, Of & { code: string; reason: string },
   return { events: [{ type: 'message.refused', data }], reply: undefined };
 };
 
+/** Of one fact. */
 const mostNamed = 1_000;
 
-/** The time of the message is over, and these nodes did not get it. Before its time nothing happens. */
+/** The time of the message is over, and these nodes did not get it: a fact for each thousand of them. Before its time nothing happens. */
 export const expire: Decide<State, { sentPosition: number; unreached: readonly string[] }, { expired: boolean }> = (
   state,
   { sentPosition, unreached },
   { now },
 ) => {
   if (!state || state.expired || now < Date.parse(state.expires_at)) return { events: [], reply: { expired: false } };
-  const named = unreached.slice(0, mostNamed);
-  const others = unreached.length - named.length;
-  const data = { ...knownOf(state), sent_position: sentPosition, unreached: named, others };
-  return { events: [{ type: 'message.expired', data }], reply: { expired: true } };
+  const about = { ...knownOf(state), sent_position: sentPosition, others: 0 };
+  const facts = Array.from({ length: Math.max(1, Math.ceil(unreached.length / mostNamed)) }, (_, at) => ({
+    type: 'message.expired' as const,
+    data: { ...about, unreached: unreached.slice(at * mostNamed, (at + 1) * mostNamed) },
+  }));
+  return { events: facts, reply: { expired: true } };
 };
 
 const unknown = refuse('not_found', 'there is no such message');

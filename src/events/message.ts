@@ -50,7 +50,7 @@ export const messageEvents = {
       without: Type.Optional(Type.Array(NodeId)),
     }),
   ),
-  /** Its time was over before these had fetched it; at most a thousand are named. The sender is told. */
+  /** Its time was over before these had fetched it: a thousand at most, and further facts name the others. The sender is told. */
   'message.expired': kept(
     Type.Object({
       ...message,

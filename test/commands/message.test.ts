@@ -119,17 +119,19 @@ describe('expiry', () => {
   });
   it('happens to one that some have read or refused', () =>
     given(message, sent, readBy('cy'), refusedBy('dan')).at(due).when(expire, over).gives(expired()));
-  it('names a thousand, and counts the rest', () => {
-    const all = Array.from({ length: 1_003 }, (_, at) => `n-${at}`);
+  it('names all who did not get it, a thousand a fact', () => {
+    const all = Array.from({ length: 2_003 }, (_, at) => `n-${at}`);
     given(message, sent)
       .at(due)
       .when(expire, { sentPosition: 5, unreached: all })
-      .gives(expired(all.slice(0, 1_000), 3));
+      .gives(expired(all.slice(0, 1_000)), expired(all.slice(1_000, 2_000)), expired(all.slice(2_000)));
     given(message, sent)
       .at(due)
-      .when(expire, { sentPosition: 5, unreached: all.slice(3) })
-      .gives(expired(all.slice(3), 0));
+      .when(expire, { sentPosition: 5, unreached: all.slice(0, 1_000) })
+      .gives(expired(all.slice(0, 1_000)));
   });
+  it('happens also to one that nobody waits for any more', () =>
+    given(message, sent).at(due).when(expire, { sentPosition: 5, unreached: [] }).gives(expired([])));
 });
 
 describe('a stream of its own', () => {
