@@ -11,6 +11,7 @@ import type { KeyringStore } from './keyring/store.ts';
 import { postgresKeyring } from './keyring/store-postgres.ts';
 import { sqliteKeyring } from './keyring/store-sqlite.ts';
 import { startViews, type Views, type ViewsOptions } from './projections/views.ts';
+import { forgetPostgresIndex, forgetSqliteIndex } from './search/forget.ts';
 
 export type Backend =
   | { readonly kind: 'sqlite'; readonly folder: string }
@@ -55,6 +56,15 @@ export async function openViews(options: ViewsOptions): Promise<Views> {
   backendOf(options.url);
   backendOf(options.logUrl);
   return startViews(options);
+}
+
+/**
+ * Takes away the search index beside the views. What it says of a log is of that log's history: one of another history, under the same id,
+ * is not told by its position.
+ */
+export async function forgetSearchIndex(viewsUrl: string): Promise<void> {
+  const backend = backendOf(viewsUrl);
+  await (backend.kind === 'sqlite' ? forgetSqliteIndex(backend.folder) : forgetPostgresIndex(backend.url));
 }
 
 /** Where the hub's keys lie: beside the log, and in none of its backups. Nothing is opened before it is used; close it. */

@@ -2,7 +2,7 @@
  * Restores a backup into the empty place that the settings name, for a hub that is not running, and proves it: the log is read
  * back and its tree hash compared, the views are rebuilt from it and their digest compared.
  */
-import { backendOf, beginRestore, keyringStore, openLog, openViews } from '../backends.ts';
+import { backendOf, beginRestore, forgetSearchIndex, keyringStore, openLog, openViews } from '../backends.ts';
 import type { Config } from '../config.ts';
 import { lockDataFolder } from '../data-lock.ts';
 import type { EventLog } from '../events/log.ts';
@@ -54,6 +54,7 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   const locks = foldersOf(config).map(lockDataFolder);
   try {
     await fillLog(options, manifest, async () => {
+      await forgetSearchIndex(config.viewsUrl);
       if (!keys) return;
       const store = keyringStore(config.logUrl);
       await importKeyring(store, keys).finally(() => store.close());

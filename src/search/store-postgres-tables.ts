@@ -67,3 +67,14 @@ export async function beginAnew(client: pg.PoolClient, logId: string): Promise<v
   await client.query('DELETE FROM federation_search_about');
   await client.query('INSERT INTO federation_search_about VALUES ($1, $2, 0, 0)', [logId, searchVersion]);
 }
+
+/** Takes away what is ours of the index; what has one of our names and is another's stays. */
+export async function dropTables(client: pg.PoolClient): Promise<void> {
+  await client.query('SELECT pg_advisory_xact_lock($1)', [startLock]);
+  const { rows } = await client.query<{ relname: string }>(
+    `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname = ANY($1::text[])
+     AND obj_description(oid, 'pg_class') = $2`,
+    [names, mark],
+  );
+  for (const { relname } of rows) await client.query(`DROP TABLE public.${relname}`);
+}

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
+import pg from 'pg';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { FederationNode } from '../../src/client/node.ts';
 import { until } from '../projections/backends.ts';
@@ -154,6 +155,16 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     return started;
   }
 
+  /** Whether there is an index of words beside the views. */
+  async function indexed({ DATABASE_URL: url, FEDERATION_DATA_DIR: data }: Record<string, string>): Promise<boolean> {
+    if (url === undefined) return (await readdir(data!)).includes('search.db');
+    const client = new pg.Client(url);
+    await client.connect();
+    const { rows } = await client.query("SELECT to_regclass('public.federation_search_documents') AS there");
+    await client.end();
+    return rows[0].there !== null;
+  }
+
   const restore = (env: Record<string, string>, ...more: string[]) =>
     fedhub(['--json', 'restore', join(folder, 'backup'), ...more], env);
 
@@ -242,6 +253,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     for (let n = 0; n < 5; n++) await call(restored, adminToken, 'PATCH', '/nodes/dan', { owner: `lost ${n}` });
     expect(await restore(env)).toMatchObject({ code: 1, out: '' }); // there is a log, and a hub that serves from it
     expect((await call(restored, adminToken, 'GET', '/nodes')).status).toBe(200);
+    expect((await call(restored, adminToken, 'GET', '/messages?q=any')).status).toBe(200); // from an index
     lived.set(kind === 'SQLite' ? 'sqlite' : 'postgres', env);
   });
 
@@ -257,15 +269,17 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await expect(back.connect()).resolves.toBeDefined();
   });
 
-  it('begins views anew that had come further than the backup', async () => {
+  it('begins views and search index anew that had come further than the backup', async () => {
     const env = lived.get(database)!;
     const elsewhere = await emptyPlace('SQLite'); // the log is lost, the views are not
     const views =
       database === 'postgres'
         ? { FEDERATION_VIEWS_URL: env.DATABASE_URL! }
         : { FEDERATION_VIEWS_URL: `sqlite:${env.FEDERATION_DATA_DIR}` };
+    expect(await indexed(env)).toBe(true);
     const ran = await restore({ ...elsewhere, ...views });
     expect(JSON.parse(ran.out)).toMatchObject({ same: true, restored: { views_digest: backedUp.views_digest } });
+    expect(await indexed(env)).toBe(false); // it is made again, of what is in the log now
     const restored = await serve({ ...elsewhere, ...views });
     const { node } = (await (await call(restored, adminToken, 'GET', '/nodes/dan')).json()) as {
       node: { owner?: string };
