@@ -390,6 +390,20 @@ describe.each(settings)('messages of %s', (setting) => {
     }
   }, 60_000);
 
+  it('a ping measures the way to a node and back, whatever the node says of itself', async () => {
+    const [ada, bob] = [await join(first), await join(second)];
+    const answers = { ok: true, refused: 'rate_limited', detail: 'says bob', extra: { status: 418 } };
+    const answering = setInterval(() => {
+      // The number of the question is the hub's: that of none is passed over.
+      for (let id = 0; id < 64 && bob.socket.of('federation:ping').length > 0; id++)
+        bob.socket.send(`43${id}[${JSON.stringify(answers)}]`);
+    }, 20);
+    const { status, body } = await ada.call('GET', `/ping/${bob.nodeId}`, undefined, first);
+    clearInterval(answering);
+    expect([status, body]).toEqual([200, expect.objectContaining({ node_id: bob.nodeId })]);
+    expect(body.round_trip_ms).toBeGreaterThan(0);
+  });
+
   it('a node hears 256 channels, however many it asks for at once', async () => {
     const ada = await join(second);
     const ask = (what: string, channel: string) => ada.socket.ask(`federation:channel:${what}`, { channel });

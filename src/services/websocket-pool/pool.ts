@@ -156,7 +156,7 @@ export class Pool {
       );
       socket.emit(name, packet, (answer: unknown) => {
         late();
-        resolve(answer);
+        resolve(isRefusal(answer) ? undefined : answer); // nodes refuse nothing in the name of the hub
       });
     });
   }
