@@ -87,13 +87,17 @@ describe.each(settings)('messages that are kept by %s', (setting) => {
     const word = `word${count++}`;
     for (const content of [`${word} of bread`, { text: `${word} of Käse`, n: 1 }, `nothing`])
       await ada.send({ node: bob.nodeId }, content);
+    await cy.send({ everyone: true }, `${word} of cy for all`);
+    await bob.send({ everyone: true }, `${word} of bob for all`);
     const { position } = await cy.send({ node: bob.nodeId }, `${word} of cy`);
     const at = `min_position=${position}`;
-    expect(await list(bob, `${at}&q=${word}`)).toHaveLength(3);
+    expect(await list(bob, `${at}&q=${word}`)).toHaveLength(5);
     expect(await list(bob, `${at}&q=${word}&peer=${cy.nodeId}`)).toEqual([`${word} of cy`]);
-    expect(await list(ada, `${at}&q=${word}`)).toHaveLength(2);
+    expect(await list(cy, `${at}&q=${word}&peer=${bob.nodeId}`)).toEqual([`${word} of cy`]); // and not what was for all
+    expect(await list(ada, `${at}&q=${word}`)).toHaveLength(4);
+    expect(await list(ada, `${at}&q=${word}&peer=${bob.nodeId}`)).toHaveLength(2);
     expect(await list(ada, `${at}&q=${word}%20kase`)).toEqual([{ text: `${word} of Käse`, n: 1 }]);
-    expect(await list(cy, `${at}&q=${word}%20-cy`)).toEqual([]);
+    expect(await list(cy, `${at}&q=${word}%20-cy`)).toEqual([`${word} of bob for all`]);
     expect((await ada.call('GET', `/messages?q=${'x'.repeat(513)}`)).body).toMatchObject({ code: 'invalid_input' });
   });
 

@@ -98,7 +98,7 @@ export async function searchHistory(
 ): Promise<{ rows: MessageRow[]; next: SearchCursor | undefined } | Refusal> {
   const own = [...boxesOf(sight).map((box) => `box:${box}`), `from:${sight.actor}`];
   const where = [own];
-  if (peer !== undefined) where.push([`from:node:${peer}`, `box:node:${peer}`]);
+  if (peer !== undefined) where.push(...between(sight, peer));
   if (channel !== undefined) where.push([`box:channel:${channel}`]);
   const found = await hub.search.find({ kind: 'message', where, ...asked });
   if (isRefusal(found)) return found;
@@ -110,6 +110,19 @@ export async function searchHistory(
   const now = isoTime(hub.kernel.now());
   const readable = ids.flatMap((id) => byId.get(id) ?? []).filter((row) => row.expires_at > now && mayRead(sight, row));
   return { rows: readable, next: found.next };
+}
+
+/** What one of two wrote to the other: `(from me and to it) or (from it and to me)`, as groups that must all match. */
+function between({ actor, nodeId }: Sight, peer: string): string[][] {
+  const [mine, theirs] = [`from:${actor}`, `from:node:${peer}`];
+  if (nodeId === undefined) return [[mine], [`box:node:${peer}`]]; // nobody writes to it
+  const [toThem, toMe] = [`box:node:${peer}`, `box:node:${nodeId}`];
+  return [
+    [mine, theirs],
+    [mine, toMe],
+    [toThem, theirs],
+    [toThem, toMe],
+  ];
 }
 
 async function messagesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<MessageRow[]> {
