@@ -10,6 +10,7 @@ import { Acks } from './offline-queue/acks.ts';
 import { Callers } from './offline-queue/callers.ts';
 import { Clearance } from './offline-queue/clearance.ts';
 import { Contents, type Mail, mailTypes } from './offline-queue/contents.ts';
+import { fitting } from './offline-queue/courier.ts';
 import { Couriers } from './offline-queue/couriers.ts';
 import { Drains } from './offline-queue/drains.ts';
 import { Mailroom } from './offline-queue/mailroom.ts';
@@ -72,6 +73,8 @@ const followed = [
 ] as const satisfies EventType[];
 
 const dropOldEveryMs = 60_000;
+/** Of messages that are fetched at once; a single larger one goes by itself. */
+const mostFetchedBytes = 4 * 1024 * 1024;
 
 export const offlineQueue = service({
   name: 'offline-queue',
@@ -180,7 +183,7 @@ function createQueue(hub: Hub, { room, members, contents, clearance, acks, calle
       let passed = after;
       for (;;) {
         const box = room.box(nodeId);
-        const letters = box.after(Math.max(passed, box.through), limit);
+        const letters = fitting(box.after(Math.max(passed, box.through), limit), 0, mostFetchedBytes);
         const cleared = await clearance.of(nodeId, letters);
         const mail = await contents.of(nodeId, cleared);
         if (mail.length > 0) return mail;

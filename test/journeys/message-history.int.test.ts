@@ -101,6 +101,28 @@ describe.each(settings)('messages that are kept by %s', (setting) => {
     expect((await ada.call('GET', `/messages?q=${'x'.repeat(513)}`)).body).toMatchObject({ code: 'invalid_input' });
   });
 
+  it('of any size come 4 MiB at a time, in the list, by their words and as mail', async () => {
+    const ada = await join(first);
+    const bob = await joinByHttp(second, fresh('node'));
+    const word = `word${count++}`;
+    const sent: number[] = [];
+    for (let at = 0; at < 18; at++)
+      sent.push((await ada.send({ node: bob.nodeId }, `${word} ${'x'.repeat(255_000)}`)).position);
+    const at = `min_position=${sent.at(-1)}`;
+    const get = async (query: string) => (await call(second, 'GET', `/messages${query}`, bob)).body;
+    for (const query of [`?limit=500&${at}`, `?limit=500&${at}&q=${word}`]) {
+      const page = (await get(query)) as unknown as Page;
+      const rest = (await get(`${query}&cursor=${page.next_cursor}`)) as unknown as Page;
+      expect([page.messages.length, rest.messages.length, rest.next_cursor]).toEqual([16, 2, null]);
+      const positions = [...page.messages, ...rest.messages].map(({ position }) => position);
+      expect(positions).toEqual([...sent].reverse());
+    }
+    const pending = async (query: string) =>
+      ((await get(`/pending?limit=100${query}`)) as unknown as Mail).mail.map(({ position }) => position);
+    await expect.poll(() => pending(`&after=${sent[15]}`)).toEqual(sent.slice(16));
+    expect(await pending('')).toEqual(sent.slice(0, 16));
+  }, 30_000);
+
   it('lie nowhere in the clear, and can be read by nobody once their recipient destroyed the key', async () => {
     const ada = await join(first);
     const bob = await joinByHttp(second, fresh('node'));

@@ -67,7 +67,10 @@ export interface HistoryPage {
   readonly before: number | undefined;
 }
 
-/** The newest first, before a position. A page may be shorter than asked. */
+/** Content of one page, at most, in bytes; a message that is larger comes by itself. */
+const pageBytes = 4 * 1024 * 1024;
+
+/** The newest first, before a position. A page may be shorter than asked: it holds 4 MiB at most. */
 export async function readHistory(
   hub: Hub,
   db: Kysely<ViewTables>,
@@ -76,17 +79,34 @@ export async function readHistory(
   before: number,
   limit: number,
 ): Promise<HistoryPage> {
-  const rows = await db
+  const known = await db
     .selectFrom('federation_messages')
-    .selectAll()
+    .select(['message_id', 'bytes', 'sent_position'])
     .where((where) => within(where, sight, filter))
     .where('sent_position', '<', before)
     .where('expires_at', '>', isoTime(hub.kernel.now()))
     .orderBy('sent_position', 'desc')
     .limit(limit)
     .execute();
+  const some = fitting(known);
+  const byId = await messagesOf(
+    db,
+    some.map(({ message_id }) => message_id),
+  );
+  const rows = some.flatMap(({ message_id }) => byId.get(message_id) ?? []);
   const readable = rows.filter((row) => mayRead(sight, row)); // those that are not for it are not found by SQL alone
-  return { rows: readable, before: rows.length === limit ? rows.at(-1)?.sent_position : undefined };
+  const isCut = some.length < known.length || known.length === limit;
+  return { rows: readable, before: isCut ? some.at(-1)?.sent_position : undefined };
+}
+
+/** The first of them, as many as a page holds. */
+function fitting<Row extends { readonly bytes: number }>(rows: readonly Row[]): Row[] {
+  let bytes = 0;
+  const end = rows.findIndex((row, at) => {
+    bytes += row.bytes;
+    return at > 0 && bytes > pageBytes;
+  });
+  return rows.slice(0, end === -1 ? rows.length : end);
 }
 
 /** Those that have the words, the best first. Refuses what the search refuses. */
@@ -102,14 +122,28 @@ export async function searchHistory(
   if (channel !== undefined) where.push([`box:channel:${channel}`]);
   const found = await hub.search.find({ kind: 'message', where, ...asked });
   if (isRefusal(found)) return found;
-  const ids = found.hits.map(({ id }) => id);
   // The index may be ahead of the views: what it found is waited for there.
   const newest = Math.max(0, ...found.hits.map(({ position }) => position));
-  const { value: rows } = await hub.views.read(newest, (db) => messagesOf(db, ids));
-  const byId = new Map(rows.map((row) => [row.message_id, row]));
+  const { value } = await hub.views.read(newest, async (db) => {
+    const sizes = await sizesOf(
+      db,
+      found.hits.map(({ id }) => id),
+    );
+    const hits = fitting(found.hits.map((hit) => ({ ...hit, bytes: sizes.get(hit.id) ?? 0 })));
+    const byId = await messagesOf(
+      db,
+      hits.map(({ id }) => id),
+    );
+    return { hits, rows: hits.flatMap(({ id }) => byId.get(id) ?? []) };
+  });
   const now = isoTime(hub.kernel.now());
-  const readable = ids.flatMap((id) => byId.get(id) ?? []).filter((row) => row.expires_at > now && mayRead(sight, row));
-  return { rows: readable, next: found.next };
+  const last = value.hits.length < found.hits.length ? value.hits.at(-1) : undefined;
+  return {
+    rows: value.rows.filter((row) => row.expires_at > now && mayRead(sight, row)),
+    next: last
+      ? { through: asked.after?.through ?? found.position, last: { score: last.score, position: last.position } }
+      : found.next,
+  };
 }
 
 /** What one of two wrote to the other: `(from me and to it) or (from it and to me)`, as groups that must all match. */
@@ -125,9 +159,20 @@ function between({ actor, nodeId }: Sight, peer: string): string[][] {
   ];
 }
 
-async function messagesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<MessageRow[]> {
-  if (ids.length === 0) return [];
-  return db.selectFrom('federation_messages').selectAll().where('message_id', 'in', ids).execute();
+async function sizesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<Map<string, number>> {
+  if (ids.length === 0) return new Map();
+  const rows = await db
+    .selectFrom('federation_messages')
+    .select(['message_id', 'bytes'])
+    .where('message_id', 'in', ids)
+    .execute();
+  return new Map(rows.map(({ message_id, bytes }) => [message_id, bytes]));
+}
+
+async function messagesOf(db: Kysely<ViewTables>, ids: readonly string[]): Promise<Map<string, MessageRow>> {
+  if (ids.length === 0) return new Map();
+  const rows = await db.selectFrom('federation_messages').selectAll().where('message_id', 'in', ids).execute();
+  return new Map(rows.map((row) => [row.message_id, row]));
 }
 
 function within(

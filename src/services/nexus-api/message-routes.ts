@@ -92,7 +92,8 @@ function historyRoute(api: FastifyInstance, hub: Hub, { messages }: MessageServi
       config: { access: 'read' },
       schema: {
         operationId: 'listMessages',
-        summary: 'Messages to and from whoever asks, the newest first, or those that have the words',
+        summary:
+          'Messages to and from whoever asks, the newest first, or those that have the words; 4 MiB a page at most',
         tags: ['messages'],
         querystring: List,
         response: responses(
@@ -152,7 +153,9 @@ async function searched(
 function mailRoutes(api: FastifyInstance, { queue }: MessageServices): void {
   const Pending = Type.Object({
     after: Type.Optional(Type.Integer({ minimum: 0, description: 'A position: only what came later' })),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 50 })),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 100, default: 50, description: 'At most so many, and 4 MiB of them' }),
+    ),
     wait_ms: Type.Optional(Type.Integer({ minimum: 0, maximum: 30_000 })),
   });
   const Mail = Type.Object({

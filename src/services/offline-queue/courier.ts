@@ -113,6 +113,7 @@ export class Courier {
       const letters = fitting(
         box.after(this.#sent, Math.min(together, mostUnacknowledged - under.letters)),
         under.bytes,
+        mostBytes,
       );
       if (this.#closed) return;
       if (letters.length === 0) return this.#goPast(box);
@@ -187,13 +188,13 @@ export class Courier {
   }
 }
 
-/** As many as fit beside what is under way; one fits always when nothing is. */
-function fitting(letters: readonly Letter[], underWay: number): Letter[] {
+/** As many as fit beside what is under way; one fits always when nothing is. In bytes. */
+export function fitting(letters: readonly Letter[], underWay: number, most: number): Letter[] {
   const fit: Letter[] = [];
   let bytes = underWay;
   for (const letter of letters) {
     bytes += letter.bytes;
-    if (bytes > mostBytes && bytes > letter.bytes) break;
+    if (bytes > most && bytes > letter.bytes) break;
     fit.push(letter);
   }
   return fit;
