@@ -1,7 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-// Worker threads are started from sources here, so the processes of the tests load TypeScript in every thread.
-const execArgv = ['--import', new URL('./test/setup/typescript.mjs', import.meta.url).href];
+const execArgv = ['--import', new URL('./test/setup/built-threads.mjs', import.meta.url).href];
 
 const globalSetup = './test/setup/global.ts'; // in the projects only: at the root it would run once more
 

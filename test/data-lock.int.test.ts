@@ -24,6 +24,7 @@ describe('the lock on the data folder', () => {
   /** A process that takes the folder, says 'held' or why not, and then holds on. */
   async function holder(): Promise<{ child: ChildProcess; said: string }> {
     const module = new URL('../src/data-lock.ts', import.meta.url).href;
+    const typescript = new URL('./setup/typescript.mjs', import.meta.url).href;
     const program = `
       const { lockDataFolder } = await import(${JSON.stringify(module)});
       try {
@@ -33,7 +34,7 @@ describe('the lock on the data folder', () => {
       } catch (error) {
         console.log(error.message);
       }`;
-    const child = spawn(process.execPath, [...process.execArgv, '--input-type=module', '-e', program], {
+    const child = spawn(process.execPath, ['--import', typescript, '--input-type=module', '-e', program], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     children.push(child);

@@ -29,7 +29,10 @@ async function place(kind: BackendKind): Promise<string> {
 
 async function startReplica(url: string): Promise<ChildProcess> {
   const script = fileURLToPath(new URL('./replica.ts', import.meta.url));
-  const child = spawn(process.execPath, [...process.execArgv, script, url], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const typescript = new URL('../setup/typescript.mjs', import.meta.url).href;
+  const child = spawn(process.execPath, ['--import', typescript, script, url], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   cleanups.push(async () => child.kill('SIGKILL'));
   await once(child.stdout!, 'data'); // 'pipe' gives one
   return child;
