@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { call, defects, joinByHttp, type Visitor } from '../security/visitor.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 import { allowLocal, begin, offering, startUpstream, type Upstream } from './service-router.ts';
@@ -12,15 +12,18 @@ import { allowLocal, begin, offering, startUpstream, type Upstream } from './ser
 let hub: TestHub;
 let caller: Visitor;
 const open: Upstream[] = [];
+const patience = 33; // seconds; requests that are not routed have 30
+/** Begun before all tests and looked at by one of the last. */
+let patient: ReturnType<typeof patientCall>;
 
 beforeAll(async () => {
   hub = await startTestHub({ env: allowLocal });
   caller = await joinByHttp(hub, 'caller');
-});
-afterEach(async () => {
-  for (const upstream of open.splice(0)) await upstream.close();
+  patient = patientCall();
+  patient.catch(() => {}); // the test that looks at it says so
 });
 afterAll(async () => {
+  for (const upstream of open) await upstream.close();
   const log = hub?.stderr() ?? '';
   await hub?.stop();
   expect(defects(log)).toEqual([]);
@@ -44,6 +47,19 @@ const ask = (method: string, path: string, init: RequestInit = {}) =>
     ...init,
     headers: { authorization: `Bearer ${caller.token}`, ...(init.headers as Record<string, string>) },
   });
+/** A call whose body comes a byte a second; what was answered to it. */
+async function patientCall() {
+  const server = await upstream(echo);
+  const { nodeId } = await offering(hub, server.url);
+  const { request, answered } = begin(hub, 'POST', `/route/${nodeId}/api/`, caller.token);
+  for (let second = 0; second < patience; second++) {
+    request.write('x');
+    await sleep(1_000);
+  }
+  request.end();
+  const response = await answered;
+  return { status: response.statusCode, body: await text(response) };
+}
 const problem = async (response: Response) => ({ status: response.status, ...((await response.json()) as object) });
 
 describe('a routed call', () => {
@@ -253,7 +269,7 @@ describe('a routed call', () => {
     const server = await upstream((_request, response) => void response.write('first'));
     const ban = (nodeId: string) =>
       call(hub, 'POST', `/governance/bans/${nodeId}`, { token: hub.adminToken, body: { reason: 'test' } });
-    for (const banned of ['caller', 'target']) {
+    const endsFor = async (banned: string) => {
       const { nodeId } = await offering(hub, server.url);
       const { token } = await joinByHttp(hub, `calls-${banned}`);
       const { request, answered } = begin(hub, 'GET', `/route/${nodeId}/api/`, token);
@@ -264,7 +280,8 @@ describe('a routed call', () => {
       expect(request.destroyed).toBe(false);
       expect((await ban(banned === 'caller' ? 'calls-caller' : nodeId)).status).toBe(200);
       await Promise.race([ended, sleep(3_000).then(() => Promise.reject(new Error(`goes on: ${banned}`)))]);
-    }
+    };
+    await Promise.all(['caller', 'target'].map(endsFor));
   });
 
   it('answers the events of a stream one by one, as they come', async () => {
@@ -321,23 +338,6 @@ describe('a routed call', () => {
     clearInterval(watch);
     expect(hash.digest('hex')).toBe(await sending);
     expect(most - before).toBeLessThan(60 * 1024 * 1024);
-  }, 60_000);
-
-  it('may take longer than other requests, as long as its body goes on', async () => {
-    const server = await upstream(echo);
-    const { nodeId } = await offering(hub, server.url);
-    const { request, answered } = begin(hub, 'POST', `/route/${nodeId}/api/`, caller.token);
-    const seconds = 33; // others have 30
-    const sending = (async () => {
-      for (let second = 0; second < seconds; second++) {
-        request.write('x');
-        await sleep(1_000);
-      }
-      request.end();
-    })();
-    const response = await answered;
-    expect([response.statusCode, await text(response)]).toEqual([200, 'x'.repeat(seconds)]);
-    await sending;
   }, 60_000);
 
   it('is held up by a reader that does not read, and the target with it', async () => {
@@ -545,8 +545,11 @@ describe('a call by capability', () => {
   });
 });
 
-describe('the circuit of a target', () => {
-  it('opens after five failures, spares the target, lets one call try after ten seconds, and is told in the log', async () => {
+// Each waits for a circuit to let a call try again: they do so side by side.
+describe.concurrent('the circuit of a target', () => {
+  it('opens after five failures, spares the target, lets one call try after ten seconds, and is told in the log', async ({
+    expect,
+  }) => {
     const server = await upstream((_request, response) => void response.writeHead(502).end());
     const { nodeId } = await offering(hub, server.url);
     const path = `/route/${nodeId}/api/`;
@@ -569,13 +572,13 @@ describe('the circuit of a target', () => {
   }, 40_000);
 });
 
-describe('the circuit of a target, whatever its callers do,', () => {
+describe.concurrent('the circuit of a target, whatever its callers do,', () => {
   const circuitOf = async (nodeId: string) => {
     const { body } = await call(hub, 'GET', '/services/api?limit=500', { token: caller.token });
     return (body.offers as { node_id: string; circuit: string }[]).find((offer) => offer.node_id === nodeId)?.circuit;
   };
 
-  it('stays closed when callers give it less time than is usual', async () => {
+  it('stays closed when callers give it less time than is usual', async ({ expect }) => {
     const server = await upstream((_request, response) => void setTimeout(() => response.end('thought'), 3_000));
     const { nodeId } = await offering(hub, server.url);
     const hasty = () => ask('GET', `/route/${nodeId}/api/`, { headers: { 'federation-timeout-ms': '100' } });
@@ -585,7 +588,7 @@ describe('the circuit of a target, whatever its callers do,', () => {
     expect(await (await ask('GET', `/route/${nodeId}/api/`)).text()).toBe('thought');
   });
 
-  it('is not closed by a trial that its caller gave up, and the next call is a trial at once', async () => {
+  it('is not closed by a trial that its caller gave up, and the next call is a trial at once', async ({ expect }) => {
     const server = await upstream((_request, response) => void response.writeHead(503).end());
     const { nodeId } = await offering(hub, server.url);
     const path = `/route/${nodeId}/api/`;
@@ -660,6 +663,12 @@ describe('a hub without an allow list', () => {
       await strict.stop();
     }
   });
+});
+
+describe('a call that takes longer than other requests may', () => {
+  it('goes on for as long as its body does', async () => {
+    expect(await patient).toEqual({ status: 200, body: 'x'.repeat(patience) });
+  }, 60_000);
 });
 
 /** Memory of the hub's process, bytes. */
