@@ -10,8 +10,8 @@ export default defineConfig({
     maxWorkers: 3, // most of a test is waiting for a hub, a heartbeat or a lease
     execArgv,
     testTimeout: 30_000,
-    hookTimeout: 60_000,
-    expect: { poll: { timeout: 5_000 } },
+    hookTimeout: 120_000,
+    expect: { poll: { timeout: 10_000 } },
     retry: process.env.CI ? 1 : 0, // machines that others use too stand still at times, and many tests watch a clock
     projects: [
       {

@@ -91,7 +91,7 @@ describe('a Redis that fails', () => {
     };
     jobs.worker('tasks', slow, { concurrency: 5 });
     await jobs.queue('tasks').add('t', {}, { jobId: 'running' });
-    await vi.waitFor(async () => expect(await jobs.counts('tasks')).toMatchObject({ active: 1 }));
+    await vi.waitFor(async () => expect(await jobs.counts('tasks')).toMatchObject({ active: 1 }), 10_000);
     await redis.stop();
     await vi.waitFor(() => expect(done).toEqual(['running']), 3_000);
     await redis.start();
@@ -153,7 +153,7 @@ describe('a Redis that fails', () => {
       const { jobs } = await atWork();
       jobs.worker('timers', () => new Promise(() => {}), { concurrency: 1 });
       await jobs.queue('timers').add('t', {});
-      await vi.waitFor(async () => expect(await jobs.counts('timers')).toMatchObject({ active: 1 }));
+      await vi.waitFor(async () => expect(await jobs.counts('timers')).toMatchObject({ active: 1 }), 10_000);
       await fail();
       const startedAt = performance.now();
       await jobs.close();

@@ -36,7 +36,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
   /** Joins at the first replica, and waits until the second has heard of it. */
   const join = async (nodeId: string) => {
     const visitor = await joinByHttp(first, nodeId);
-    await vi.waitFor(async () => expect((await ask('GET', '/governance', visitor)).status).toBe(200));
+    await vi.waitFor(async () => expect((await ask('GET', '/governance', visitor)).status).toBe(200), 10_000);
     return visitor;
   };
   /** Asks the second replica; as a node or, without one, as an operator. */

@@ -269,7 +269,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await store(former, { memory_id: 'legacy', category: 'a', content: 'old needle' });
     await done(ask('PUT', '/knowledge/sovereignty/name', former, all));
     await done(ask('DELETE', '/nodes/name'));
-    const next = await vi.waitFor(() => join('name'));
+    const next = await vi.waitFor(() => join('name'), 10_000);
     expect((await done(ask('GET', '/knowledge/sovereignty/name', next))).sovereignty).toMatchObject({ version: 0 });
     expect(await done(ask('PUT', '/knowledge/sovereignty/name', next, all))).toMatchObject({ version: 2 });
     const { position } = await store(next, { memory_id: 'fresh', category: 'a', content: 'new needle' });
@@ -295,7 +295,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await vi.waitFor(async () => {
       const found = await done(ask('GET', `/memory/search?q=forgettable&min_position=${position}`, vera));
       expect(found.memories).toEqual([]);
-    });
+    }, 10_000);
   });
 
   it('a memory has a bound, and a name of its own federation; the same key is the same memory', async () => {

@@ -192,7 +192,7 @@ describe('rules', () => {
     await bob.knowledge.sync();
     expect(await bob.knowledge.get(memoryId)).toBeDefined();
     await says(hub, ada.id, { takes: openHanded.takes });
-    await vi.waitFor(async () => expect(await bob.knowledge.get(memoryId)).toBeUndefined());
+    await vi.waitFor(async () => expect(await bob.knowledge.get(memoryId)).toBeUndefined(), 10_000);
     expect(await bob.knowledge.sync()).toMatchObject({ refused: [] });
     expect(await bob.knowledge.get(memoryId)).toBeUndefined();
   });
@@ -272,15 +272,14 @@ describe('a sync that is not through', () => {
       },
     });
     await expect(cut).rejects.toThrow('enough for now');
-    await vi.waitFor(async () => expect(await syncOf(syncId)).toMatchObject({ status: 'paused' }));
+    await vi.waitFor(async () => expect(await syncOf(syncId)).toMatchObject({ status: 'paused' }), 10_000);
     const before = (await bob.knowledge.list()).length;
     expect(before).toBeGreaterThan(0);
     expect(before).toBeLessThan(700);
     const done = await bob.knowledge.sync({ syncId });
     expect(done).toMatchObject({ syncId, pulled: 700 - before });
-    await vi.waitFor(async () =>
-      expect(await syncOf(syncId)).toMatchObject({ status: 'completed', pulled: 700, node_id: bob.id }),
-    );
+    const completed = { status: 'completed', pulled: 700, node_id: bob.id };
+    await vi.waitFor(async () => expect(await syncOf(syncId)).toMatchObject(completed), 10_000);
   });
 
   it('is paused or cancelled by who governs, and seen by nobody else', async () => {
@@ -365,7 +364,7 @@ describe('who asks for a sync', () => {
     const { memoryId } = await ada.knowledge.put(note('not pushed yet'));
     const asked = { node: ada.id, direction: 'push', scope: { mode: 'full' } };
     expect((await call(hub.url, hub.adminToken, 'POST', '/knowledge/sync', asked)).status).toBe(202);
-    await vi.waitFor(async () => expect((await ada.knowledge.get(memoryId))?.synced).toBe(true));
+    await vi.waitFor(async () => expect((await ada.knowledge.get(memoryId))?.synced).toBe(true), 10_000);
     const bob = await someone();
     expect((await call(hub.url, bob.node.token, 'POST', '/knowledge/sync', asked)).status).toBe(403);
     ada.node.close();

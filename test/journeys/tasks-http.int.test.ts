@@ -392,7 +392,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
       { type: 'words', count: 1, missing: ['capability gpu', 'label room=cellar', 'model llama'] },
       { type: 'words', count: 1, missing: ['node zoe is not online'] },
     ]);
-    await vi.waitFor(async () => expect((await ask('GET', '/tasks/queue')).body.unplaceable).toBe(2));
+    await vi.waitFor(async () => expect((await ask('GET', '/tasks/queue')).body.unplaceable).toBe(2), 10_000);
     for (const { id } of [rare, away]) await ask('POST', `/tasks/${id}/cancel`);
   });
 

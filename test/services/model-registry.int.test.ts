@@ -46,7 +46,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
       { model_id: odd, type: 'chat', context_length: 8_192, capacity: 4, tokens_per_second: 30, loaded: true },
       { model_id: 'bge', type: 'embedding', capabilities: ['batch'] },
     ]);
-    await vi.waitFor(async () => expect(await modelsOf()).toHaveLength(2));
+    await vi.waitFor(async () => expect(await modelsOf()).toHaveLength(2), 10_000);
     for (const [query, found] of [
       [`?model=${encodeURIComponent(odd)}`, [odd]],
       ['?type=embedding', ['bge']],
@@ -80,7 +80,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
   it('the best node for a model is told with the reason and how the others compare, whatever the name holds', async () => {
     const cara = await join('cara');
     await cara.models([{ model_id: odd, context_length: 2_048 }]);
-    await vi.waitFor(async () => expect((await best(odd)).body.others).toHaveLength(1));
+    await vi.waitFor(async () => expect((await best(odd)).body.others).toHaveLength(1), 10_000);
     const { body } = await best(odd);
     expect(body).toMatchObject({ model_id: odd, best: { node_id: 'ada', ready: true, why: { ready: 100 } } });
     expect(body.others).toMatchObject([{ node_id: 'cara', ready: false, why: { ready: 0 } }]);
@@ -97,16 +97,16 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     const dan = await join('dan');
     const long = '🦙'.repeat(128);
     await dan.models([{ model_id: long }]);
-    await vi.waitFor(async () => expect((await best(long)).body).toMatchObject({ best: { node_id: 'dan' } }));
+    await vi.waitFor(async () => expect((await best(long)).body).toMatchObject({ best: { node_id: 'dan' } }), 10_000);
   });
 
   it('an unchanged declaration is not written again', async () => {
     const eve = await join('eve');
     await eve.models([{ model_id: 'm' }]);
-    await vi.waitFor(async () => expect(await modelsOf('?model=m')).toHaveLength(1));
+    await vi.waitFor(async () => expect(await modelsOf('?model=m')).toHaveLength(1), 10_000);
     await eve.models([{ model_id: 'm' }]);
     await eve.models([{ model_id: 'm', loaded: true }]);
-    await vi.waitFor(async () => expect((await modelsOf('?model=m'))[0]?.loaded).toBe(1));
+    await vi.waitFor(async () => expect((await modelsOf('?model=m'))[0]?.loaded).toBe(1), 10_000);
     const { position } = (await ask('/models')).body;
     const { body } = await ask(`/audit?action=models.declared&actor=node:eve&min_position=${position}`);
     expect(body.entries).toHaveLength(2);
@@ -117,16 +117,16 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     const key = await generateKey();
     const fay = await join('fay', { key });
     await fay.models([{ model_id: 'rare' }]);
-    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toHaveLength(1));
+    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toHaveLength(1), 10_000);
     await fay.leave();
-    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toEqual([]));
+    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toEqual([]), 10_000);
     await join('fay', { key });
     await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toHaveLength(1)); // it needs not say so again
     await call(first, 'DELETE', '/nodes/fay', { token: first.adminToken });
-    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toEqual([]));
+    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toEqual([]), 10_000);
     const anew = await join('fay', { key });
     expect(await modelsOf('?model=rare')).toEqual([]);
     await anew.models([{ model_id: 'rare' }]);
-    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toHaveLength(1));
+    await vi.waitFor(async () => expect(await modelsOf('?model=rare')).toHaveLength(1), 10_000);
   });
 });

@@ -307,7 +307,7 @@ describe.each([
     one = await startTestHub({ database: 'postgres', env });
     two = await startTestHub({ env: { ...env, DATABASE_URL: one.databaseUrl! } });
     caller = await joinByHttp(one, 'caller');
-  }, 60_000);
+  }, 120_000);
   afterAll(async () => {
     const log = `${one?.stderr()}${two?.stderr()}`;
     await two?.stop();
@@ -376,7 +376,7 @@ describe.each([
     await three.kill();
     await expect.poll(() => ended, { timeout: 20_000 }).toEqual(['/by-1']);
     for (const request of calls) request.destroy();
-  }, 60_000);
+  }, 120_000);
 
   it('64 calls to a node are under way at most, whichever replica they come by, and its heartbeats find a place', async () => {
     let begun = 0;
@@ -439,5 +439,5 @@ describe.each([
     await server!.start();
     await expect.poll(() => ask(nodeId), { timeout: 20_000, interval: 500 }).toBe(200);
     expect([one.alive(), two.alive()]).toEqual([true, true]);
-  }, 60_000);
+  }, 120_000);
 });

@@ -18,7 +18,7 @@ export interface HubProcess {
 
 /** What is started: the built program, or the one that FEDHUB_PROGRAM names. */
 export const program = process.env.FEDHUB_PROGRAM ?? path.resolve(import.meta.dirname, '../../dist/cli/fedhub.js');
-const longestStartMs = 30_000;
+const longestStartMs = 60_000;
 const rememberedLength = 1_000_000;
 
 /** Starts `fedhub serve` with these settings and no others, and waits until it listens. Throws with what it said when it does not. */
