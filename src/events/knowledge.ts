@@ -57,8 +57,10 @@ export const Holding = Type.Object({
 });
 export type Holding = Type.Static<typeof Holding>;
 
-/** Who has copies: a node, or `peer:<peer id>`, another hub that this one is a member of. */
-const Holder = Type.String({ pattern: '^(?:peer:)?[A-Za-z0-9][A-Za-z0-9._-]{0,63}$' });
+export const Holder = Type.String({
+  pattern: '^(?:peer:)?[A-Za-z0-9][A-Za-z0-9._-]{0,63}$',
+  description: 'Who has copies: a node, or `peer:<peer id>`, another hub that this one is a member of',
+});
 
 /** Documents one event names at most. */
 export const mostMoved = 256;

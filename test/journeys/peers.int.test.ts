@@ -186,6 +186,9 @@ describe('a hub that brings as well as fetches', () => {
     expect((await call(a.url, node.token, 'GET', `/memory/gossip@${b.federationId}`)).status).toBe(404);
     const { body } = await asked(b, 'GET', '/memory/steel/holders');
     expect(body.holders).toMatchObject([{ holder: 'peer:both', rule: 'far', state: 'held' }]);
+    const one = await asked(b, 'GET', '/memory/steel/holders?limit=1');
+    const after = await asked(b, 'GET', `/memory/steel/holders?limit=1&cursor=${one.body.next_cursor}`);
+    expect(after).toMatchObject({ status: 200, body: { holders: [], next_cursor: null } });
     await asked(b, 'PUT', '/memory/steel', { category: 'export/metal', content: 'better steel' });
     await vi.waitFor(async () => {
       const changed = await call(a.url, node.token, 'GET', `/memory/${there}`);
@@ -202,6 +205,10 @@ describe('a hub that brings as well as fetches', () => {
       const { body: gone } = await asked(b, 'GET', '/memory/steel/holders');
       expect(gone.holders.every(({ state }: Json) => state === 'unreachable')).toBe(true);
     }, within);
+    const back = await asked(b, 'GET', '/knowledge/withdrawals?holder=peer:both&limit=1');
+    expect(back).toMatchObject({ status: 200, body: { withdrawals: [{ memory_id: 'steel', state: 'unreachable' }] } });
+    const rest = await asked(b, 'GET', `/knowledge/withdrawals?holder=peer:both&cursor=${back.body.next_cursor}`);
+    expect(rest).toMatchObject({ status: 200, body: { withdrawals: [] } });
     expect((await call(a.url, node.token, 'GET', `/memory/iron@${b.federationId}`)).status).toBe(404);
     node.close();
   });

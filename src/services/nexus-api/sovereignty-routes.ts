@@ -2,9 +2,8 @@
 import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
 import { isRefusal, refuse } from '../../errors.ts';
-import { mostMoved } from '../../events/knowledge.ts';
+import { Holder, mostMoved } from '../../events/knowledge.ts';
 import { MemoryId, VersionId } from '../../events/memory.ts';
-import { NodeId } from '../../events/node.ts';
 import { Sovereignty, SovereigntySubject } from '../../events/sovereignty.ts';
 import type { HoldingRow } from '../../projections/holdings.ts';
 import { closed } from '../../protocol.ts';
@@ -41,7 +40,7 @@ const Trial = Type.Object({
   }),
 });
 const Held = Type.Object({
-  holder: NodeId,
+  holder: Holder,
   memory_id: MemoryId,
   version: VersionId,
   subject: Type.String({ description: 'Whose rule let it go there' }),
@@ -63,7 +62,7 @@ const Held = Type.Object({
 const Withdrawals = Type.Object({
   ...PageQuery.properties,
   subject: Type.Optional(SovereigntySubject),
-  holder: Type.Optional(NodeId),
+  holder: Type.Optional(Holder),
 });
 const Answered = closed(
   Type.Object({
@@ -173,7 +172,7 @@ function holderRoutes(api: FastifyInstance, { holdings, answer }: KnowledgeSync)
     },
     async (request, reply) => {
       const { min_position: minPosition, limit = defaultLimit, cursor } = request.query;
-      const after = placeOf(cursor, (text) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text));
+      const after = placeOf(cursor, (text) => /^(?:peer:)?[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text));
       if (isRefusal(after)) return sendProblem(reply, request, after);
       const page = { minPosition, after, limit };
       const { value: rows, ...fresh } = await holdings.holdersOf(request.params.id, request.identity, page);
@@ -204,7 +203,7 @@ function holderRoutes(api: FastifyInstance, { holdings, answer }: KnowledgeSync)
     },
     async (request, reply) => {
       const { min_position: minPosition, limit = defaultLimit, cursor, ...filter } = request.query;
-      const place = placeOf(cursor, (text) => /^[1-9]\d{0,15} [A-Za-z0-9._@/-]{1,200}$/.test(text));
+      const place = placeOf(cursor, (text) => /^[1-9]\d{0,15} [A-Za-z0-9._:@/-]{1,200}$/.test(text));
       if (isRefusal(place)) return sendProblem(reply, request, place);
       const page = { minPosition, before: placeBefore(place), limit };
       const answered = await holdings.withdrawals(filter, request.identity, page);
