@@ -185,6 +185,24 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await refused(ask('DELETE', '/memory/plan', owner), 'not_found');
   });
 
+  it('what was deleted, or is in reach no more, is not read in what it said before, but by its owner', async () => {
+    const [owner, friend] = [await join('author'), await join('former-reader')];
+    const shares = [{ id: 'open', categories: ['open'], with: { everyone: true } }];
+    await done(ask('PUT', '/knowledge/sovereignty/author', owner, { shares, takes: [] }));
+    for (const [id, end] of [
+      ['past-1', () => ask('PUT', '/memory/past-1', owner, { category: 'private', content: 'now private' })],
+      ['past-2', () => ask('DELETE', '/memory/past-2', owner)],
+    ] as const) {
+      const { version, position } = await store(owner, { memory_id: id, category: 'open', content: 'was open' });
+      expect(await read(friend, id, position)).toMatchObject({ content: 'was open' });
+      const ended = await done(end());
+      await refused(ask('GET', `/memory/${id}?version=${version}&min_position=${ended.position}`, friend), 'not_found');
+      await refused(ask('GET', `/memory/${id}/versions`, friend), 'not_found');
+      const { memory } = await done(ask('GET', `/memory/${id}?version=${version}`, owner));
+      expect(memory).toMatchObject({ content: 'was open' });
+    }
+  });
+
   it('a policy is its subject’s and who governs’, whole, counted, and the same again changes nothing', async () => {
     const [paul, quinn] = [await join('paul'), await join('quinn')];
     const policy = { shares: [{ id: 'r', categories: ['*'], with: { everyone: true } }], takes: [] };

@@ -3,7 +3,7 @@ import { actorOf, type Identity } from '../../doors.ts';
 import type { Foreign } from '../../events/memory.ts';
 import type { Hub } from '../../hub.ts';
 import { subjectOf } from '../../knowledge.ts';
-import type { MemoryRow } from '../../projections/memories.ts';
+import type { MemoryHead, MemoryRow } from '../../projections/memories.ts';
 import type { MemorySummary } from '../../projections/memory-queries.ts';
 import {
   findContents,
@@ -146,6 +146,15 @@ function aboutMemory({ memory_id, owner, created_at, updated_at }: MemorySummary
   return { memory_id, owner, created_at, updated_at };
 }
 
+/**
+ * Whether a reader may see what versions said that stand no more: with a memory of its own always; with another's, or one of another federation,
+ * while it may see one that stands. What was deleted or taken out of its reach is not to be read in what it said before.
+ */
+function maySeePast(reader: Reader, { heads }: MemoryRow): boolean {
+  const isOwn = (head: MemoryHead) => !head.foreign && reader.judge?.owns(head) === true;
+  return heads.some((head) => isOwn(head) || (!head.deleted && maySee(reader, head)));
+}
+
 /** Versions read at a time while those that may not be seen are passed over. */
 const pageVersions = 100;
 
@@ -157,16 +166,18 @@ export interface WrittenVersion extends ShownVersion {
 export async function showVersions(
   hub: Pick<Hub, 'keyring' | 'views'>,
   reader: Reader,
-  { memory_id, created_position }: MemoryRow,
+  row: MemoryRow,
   before: string,
   limit: number,
 ): Promise<WrittenVersion[]> {
+  const { memory_id, created_position } = row;
+  const past = maySeePast(reader, row);
   const known: { readonly row: VersionSummary; readonly seen: boolean }[] = [];
   for (let from = before; known.length < limit; ) {
     const page = await findVersions(hub.views.db, memory_id, from, pageVersions);
-    for (const row of page) {
-      const seen = maySee(reader, matterOf(row, created_position));
-      if (seen || reader.governs) known.push({ row, seen });
+    for (const version of page) {
+      const seen = past && maySee(reader, matterOf(version, created_position));
+      if (seen || reader.governs) known.push({ row: version, seen });
     }
     if (page.length < pageVersions) break;
     from = page.at(-1)!.clock; // it is full
@@ -186,7 +197,7 @@ export async function showOneVersion(
 ): Promise<(ShownMemory & { concurrent: ShownVersion[] }) | undefined> {
   const [found] = await findVersionsById(hub.views.db, [version]);
   if (found?.memory_id !== row.memory_id) return undefined;
-  const seen = maySee(reader, matterOf(found, row.created_position));
+  const seen = maySeePast(reader, row) && maySee(reader, matterOf(found, row.created_position));
   if (!seen && !reader.governs) return undefined;
   return { ...(await showVersion(hub, found, seen)), ...aboutMemory(row), concurrent: [] };
 }
