@@ -59,6 +59,13 @@ export function clockMs(clock: string): number {
 /** The subject of what belongs to operators: together they are one party. */
 export const federation = '@federation';
 
+/** Until when what came from another federation may be kept, milliseconds since 1970; undefined: without end. What is no time has passed. */
+export function foreignEnd(foreign: { readonly until?: string | undefined } | null | undefined): number | undefined {
+  if (foreign?.until === undefined) return undefined;
+  const end = Date.parse(foreign.until);
+  return Number.isNaN(end) ? 0 : end;
+}
+
 /** Under whose sovereignty something is that belongs to, or was brought by, an actor of this federation: a node, or `@federation`. */
 export function subjectOf(actor: string): string {
   return actor.startsWith('node:') ? actor.slice('node:'.length) : federation;

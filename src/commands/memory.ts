@@ -1,6 +1,6 @@
 /** One memory: stored, brought by a sync, deleted. Each is a version that says which it knew of; those that did not know of each other stay. */
 import { type Refusal, refuse } from '../errors.ts';
-import type { DomainEvent } from '../events/catalog.ts';
+import type { DomainEvent, EventData } from '../events/catalog.ts';
 import type { Foreign } from '../events/memory.ts';
 import type { Sealed } from '../events/sealed.ts';
 import { clockMs, mostAheadMs, nextClock, replaces, type Stated, versionId } from '../knowledge.ts';
@@ -40,6 +40,7 @@ export type MemoryState = { readonly there: false } | Known;
 export const memory: Aggregate<MemoryState> = {
   initial: { there: false },
   evolve(state, event) {
+    if (event.type === 'memory.let-go') return { there: false };
     if (event.type !== 'memory.stored' && event.type !== 'memory.deleted') return state;
     const { version, clock, author, category, tags, seen, owner, foreign } = event.data;
     const deleted = event.type === 'memory.deleted';
@@ -200,6 +201,26 @@ export const remove: Decide<MemoryState, { memoryId: string; by: Writer }, Writt
     reply: { memory_id: memoryId, version, clock },
   };
 };
+
+export interface LetGo {
+  readonly memoryId: string;
+  readonly cause: EventData<'memory.let-go'>['cause'];
+  /** Whether it is to go, by the versions that none replaces. */
+  readonly when: (heads: readonly Version[]) => boolean;
+}
+
+/** Keeps what came from another federation no more; nothing for what did not. `gone` is false when it stays. */
+export const letGo: Decide<MemoryState, LetGo, { gone: boolean }> = (state, { memoryId, cause, when }) => {
+  const goes = state.there && isForeign(state.owner) && when(state.heads);
+  if (!goes) return { events: [], reply: { gone: false } };
+  const { clock } = state.heads[0]!; // never empty
+  return { events: [{ type: 'memory.let-go', data: { memory_id: memoryId, clock, cause } }], reply: { gone: true } };
+};
+
+/** A memory, or an owner, of another federation has that behind an '@'. */
+export function isForeign(name: string): boolean {
+  return name.includes('@');
+}
 
 /** Whether it says what its id says, and its clocks may be. */
 function malformed({ stated, version }: Brought, now: number): Refusal | undefined {

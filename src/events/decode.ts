@@ -88,6 +88,7 @@ export const versions = {
   'messages.counted': 1,
   'memory.stored': 1,
   'memory.deleted': 1,
+  'memory.let-go': 1,
   'sovereignty.declared': 1,
   'knowledge.sync-started': 1,
   'knowledge.sync-progressed': 1,

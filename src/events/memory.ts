@@ -81,4 +81,16 @@ export const memoryEvents = {
   ),
   /** A tombstone: a version that says that the memory is no more. */
   'memory.deleted': kept(Type.Object(version)),
+  /**
+   * What came from another federation is kept here no more, for its rule ended or was taken back. Nothing of it is known from then on: when it
+   * may come again, it is new.
+   */
+  'memory.let-go': kept(
+    Type.Object({
+      memory_id: MemoryId,
+      /** Of the version that was shown. */
+      clock: Clock,
+      cause: Type.Union([Type.Literal('asked'), Type.Literal('kept_long_enough')]),
+    }),
+  ),
 } as const;

@@ -123,6 +123,7 @@ export const targets: { readonly [T in AuditedType]: (event: LogEvent<T>) => str
   'mail.purged': ofStream,
   'memory.stored': ofMemory,
   'memory.deleted': ofMemory,
+  'memory.let-go': ofMemory,
   'sovereignty.declared': ofSubject,
   'knowledge.sync-started': ({ data }) => data.sync_id,
   'knowledge.sync-progressed': ({ data }) => data.sync_id,

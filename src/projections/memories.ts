@@ -5,7 +5,7 @@
 import type { Kysely } from 'kysely';
 import type { LogEvent } from '../events/catalog.ts';
 import type { Foreign } from '../events/memory.ts';
-import { replaces, subjectOf } from '../knowledge.ts';
+import { foreignEnd, replaces, subjectOf } from '../knowledge.ts';
 import type { ViewTables } from './catalog.ts';
 import { projection } from './define.ts';
 
@@ -52,6 +52,8 @@ export interface MemoryRow {
   updated_at: string;
   /** Of the newest fact. */
   updated_position: number;
+  /** When the last of what came from another federation may be kept no longer, milliseconds since 1970; null: none of it ends, or not all. */
+  ends_ms: number | null;
 }
 
 type Version = LogEvent<'memory.stored' | 'memory.deleted'>;
@@ -81,18 +83,21 @@ export const memories = projection<MemoryRow>({
       created_position: 'integer',
       updated_at: 'text',
       updated_position: 'integer',
+      ends_ms: { type: 'integer', nullable: true },
     },
     indexes: [
       ['deleted', 'updated_position'],
       ['owner', 'deleted', 'updated_position'],
       ['subject', 'category'],
       ['updated_position'],
+      ['ends_ms'],
     ],
   },
-  version: 1,
+  version: 2,
   on: {
     'memory.stored': { key: ({ data }) => data.memory_id, fold: withVersion },
     'memory.deleted': { key: ({ data }) => data.memory_id, fold: withVersion },
+    'memory.let-go': { key: ({ data }) => data.memory_id, fold: () => null },
   },
 });
 
@@ -103,7 +108,13 @@ function withVersion(row: MemoryRow | undefined, event: Version): MemoryRow | un
   const head = headOf(event, row?.created_position ?? position);
   const kept = known.filter((other) => !replaces(data, other));
   const heads = [...kept, head].sort((a, b) => (a.clock < b.clock ? 1 : -1));
-  const changed = { heads, head_count: heads.length, updated_at: time, updated_position: position };
+  const changed = {
+    heads,
+    head_count: heads.length,
+    updated_at: time,
+    updated_position: position,
+    ends_ms: endsOf(heads),
+  };
   if (row && heads[0] !== head) return { ...row, ...changed };
   const stored = event.type === 'memory.stored' ? event.data : undefined;
   const { deleted, foreign, key_id = null, ...shown } = head;
@@ -121,6 +132,11 @@ function withVersion(row: MemoryRow | undefined, event: Version): MemoryRow | un
     created_position: row?.created_position ?? position,
     ...changed,
   };
+}
+
+function endsOf(heads: readonly MemoryHead[]): number | null {
+  const ends = heads.map(({ foreign }) => foreignEnd(foreign));
+  return ends.every((end) => end !== undefined) ? Math.max(...ends) : null;
 }
 
 function headOf({ type, data, meta, position }: Version, created: number): MemoryHead {

@@ -250,3 +250,15 @@ export function walkForeign(
   if (since !== undefined) query = query.where('updated_position', '>', since);
   return query.orderBy('memory_id').limit(limit).execute();
 }
+
+/** Ids of memories from other federations of which all may be kept no longer, at most `limit`. `now`: milliseconds since 1970. */
+export async function findEnded(db: Kysely<ViewTables>, now: number, limit: number): Promise<string[]> {
+  const rows = await db
+    .selectFrom('federation_memories')
+    .select('memory_id')
+    .where('ends_ms', '<=', now)
+    .orderBy('ends_ms')
+    .limit(limit)
+    .execute();
+  return rows.map(({ memory_id }) => memory_id);
+}

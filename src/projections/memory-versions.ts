@@ -59,6 +59,9 @@ export const memoryVersions = projection<MemoryVersionRow>({
     'memory.stored': { key: ({ data }) => data.version, fold: rowOf },
     'memory.deleted': { key: ({ data }) => data.version, fold: rowOf },
   },
+  sweep: {
+    'memory.let-go': ({ data }) => ({ from: '0', to: 'g', only: { column: 'memory_id', value: data.memory_id } }),
+  },
 });
 
 function rowOf(_none: MemoryVersionRow | undefined, event: Version): MemoryVersionRow {

@@ -46,19 +46,8 @@ export const changes = {
       sealed: { kind: 'memory', content: event.data.content, read: memoryWords },
     },
   }),
-  'memory.deleted': ({ data, position }) => ({
-    put: {
-      kind: 'memory',
-      id: data.memory_id,
-      rank: data.clock,
-      subject: '',
-      labels: [],
-      title: '',
-      text: '',
-      gone: true,
-      position,
-    },
-  }),
+  'memory.deleted': ({ data, position }) => ({ put: goneMemory(data, position) }),
+  'memory.let-go': ({ data, position }) => ({ put: goneMemory(data, position) }),
   'keyring.subject-erased': ({ data }) => ({ remove: { subject: data.subject } }),
 } satisfies Changes;
 
@@ -70,6 +59,13 @@ export function changeBy(event: LogEvent): SearchChange | undefined {
   // the handler of a type takes events of that type
   const handler = (changes as Changes)[event.type] as ((event: LogEvent) => SearchChange) | undefined;
   return handler?.(event);
+}
+
+function goneMemory(
+  { memory_id: id, clock: rank }: { memory_id: string; clock: string },
+  position: number,
+): SearchDocument {
+  return { kind: 'memory', id, rank, subject: '', labels: [], title: '', text: '', gone: true, position };
 }
 
 function memoryLabels({ data, meta }: LogEvent<'memory.stored'>): string[] {

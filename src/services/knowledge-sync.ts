@@ -1,6 +1,7 @@
 /** Memories, what each node shares and takes of them, and bringing nodes and other hubs to the same state. */
 import type { HubPacket } from '../protocol.ts';
 import { Asks } from './knowledge-sync/asks.ts';
+import { Endings } from './knowledge-sync/endings.ts';
 import { Holdings } from './knowledge-sync/holdings.ts';
 import { Memories } from './knowledge-sync/memories.ts';
 import { Peers } from './knowledge-sync/peers.ts';
@@ -43,7 +44,8 @@ export const knowledgeSync = service({
       void sockets.tell(nodeId, 'federation:knowledge:progress', progress);
     const syncs = await Syncs.start({ hub, members, memories, holdings, tell });
     const offers = new Offers(sockets);
-    const peers = new Peers({ hub, members, memories, holdings });
+    const endings = new Endings(hub, memories);
+    const peers = await Peers.start({ hub, members, memories, holdings });
     const stopHandling = handleSyncs(sockets, syncs);
     const api: KnowledgeSync = {
       memories,
@@ -63,6 +65,7 @@ export const knowledgeSync = service({
         await peers.close();
         await syncs.stop();
         await asks.close();
+        await endings.close();
         await withdrawals.close();
         members.close();
       },

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   type Brought,
+  letGo,
   memory,
   type NewVersion,
   remove,
@@ -311,4 +312,30 @@ it('the same version has the same id, whatever the order of its tags', () => {
   const { version } = stored(-5, 'ada', {}, { tags: ['y', 'x'] }).data;
   expect(version).toBe(stored(-5, 'ada', {}, { tags: ['x', 'y'] }).data.version);
   expect(version).not.toBe(stored(-5, 'ada', {}, { tags: ['x'] }).data.version);
+});
+
+describe('letting go', () => {
+  const foreign = { federation: 'f', hops: ['f'], pass_on: true };
+  const there = (event: StoredEvent): StoredEvent => {
+    const data = { ...event.data, memory_id: 'm@f', owner: 'node:ada@f', foreign };
+    return { ...event, data: { ...data, version: versionId({ ...data, deleted: false }) } };
+  };
+  const brought = there(stored(-10, 'ada'));
+  const command = { memoryId: 'm@f', cause: 'asked' as const, when: () => true };
+
+  it('leaves nothing known of what came from another federation: it may come again', () => {
+    const gone = {
+      type: 'memory.let-go',
+      data: { memory_id: 'm@f', clock: brought.data.clock, cause: 'asked' },
+    } as const;
+    given(memory, brought).when(letGo, command).gives(gone);
+    given(memory, brought, gone).when(letGo, command).gives();
+  });
+
+  it('leaves what is this federation’s own, and what is to stay', () => {
+    given(memory, stored(-10, 'ada')).when(letGo, command).gives();
+    given(memory, brought)
+      .when(letGo, { ...command, when: () => false })
+      .gives();
+  });
 });

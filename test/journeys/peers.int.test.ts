@@ -118,7 +118,7 @@ describe('a ring', () => {
     expect(await facts(a, 'bread')).toHaveLength(3);
   });
 
-  it('withdraws what the rules let go no more, and says where it could not', async () => {
+  it('withdraws what the rules let go no more, says where it could not, and brings it again when they let it', async () => {
     const { a, b, c } = hubs;
     await stores(a, { memory_id: 'plan', category: 'open/plans', content: 'secret soon' });
     const there = `plan@${a.federationId}`;
@@ -132,6 +132,7 @@ describe('a ring', () => {
     };
     expect((await node.sync(unwilling, { direction: 'pull' })).pulled).toBeGreaterThan(0);
     for (const hub of [b, c]) await vi.waitFor(async () => expect(await shown(hub, there)).toBeDefined(), within);
+    const before = await shown(b, there);
     await says(a, '@federation', { shares: [kept] });
     for (const hub of [b, c]) await vi.waitFor(async () => expect(await shown(hub, there)).toBeUndefined(), within);
     await vi.waitFor(async () => {
@@ -140,8 +141,13 @@ describe('a ring', () => {
       const states = Object.fromEntries(plan.map(({ holder, state }: Json) => [holder, state]));
       expect(states).toEqual({ 'hub-b': 'honoured', keeper: 'declined' });
     }, within);
+    const past = await asked(b, 'GET', `/memory/${there}?version=${before.version}`);
+    expect(past).toMatchObject({ status: 404, body: { code: 'not_found' } });
     node.close();
     await says(a, '@federation', { shares: [passedOn, kept] });
+    for (const hub of [b, c]) {
+      await vi.waitFor(async () => expect(await shown(hub, there)).toMatchObject({ content: 'secret soon' }), within);
+    }
   });
 });
 

@@ -118,7 +118,15 @@ const version = {
   category: fc.constantFrom('recipes', 'recipes/bread'),
   tags: fc.uniqueArray(shortText, { maxLength: 2 }),
   seen: fc.dictionary(author, clock, { maxKeys: 2 }),
-  foreign: fc.record({ federation: fc.constant('f'), hops: fc.constant<string[]>(['f']), pass_on: fc.boolean() }),
+  foreign: fc.record(
+    {
+      federation: fc.constant('f'),
+      hops: fc.constant<string[]>(['f']),
+      pass_on: fc.boolean(),
+      until: fc.constantFrom('2026-03-01T11:00:00.000Z', '2026-03-02T11:00:00+02:00', 'never'),
+    },
+    { requiredKeys: ['federation', 'hops', 'pass_on'] },
+  ),
 };
 const versionKeys = ['memory_id', 'version', 'clock', 'owner', 'author', 'category', 'tags', 'seen'] as const;
 const shareRule = fc.constant<ShareRule>({ id: 'r', categories: ['*'], with: { everyone: true } });
@@ -315,6 +323,7 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
     { requiredKeys: [...versionKeys, 'content', 'content_hash', 'bytes'] },
   ),
   'memory.deleted': fc.record(version, { requiredKeys: [...versionKeys] }),
+  'memory.let-go': fc.record({ memory_id, clock, cause: fc.constant('asked' as const) }),
   'sovereignty.declared': fc.record({
     subject: fc.constantFrom('a', 'b', '@federation'),
     version: lease,

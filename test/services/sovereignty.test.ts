@@ -6,6 +6,10 @@ import { withdrawn } from '../../src/commands/holdings.ts';
 import { memoryStream } from '../../src/commands/memory.ts';
 import { isRefusal } from '../../src/errors.ts';
 import { contentHash, versionId } from '../../src/knowledge.ts';
+import { findMemory } from '../../src/projections/memories.ts';
+import { findVersions } from '../../src/projections/memory-versions.ts';
+import type { Document } from '../../src/protocol/knowledge.ts';
+import { Endings } from '../../src/services/knowledge-sync/endings.ts';
 import { Holdings } from '../../src/services/knowledge-sync/holdings.ts';
 import { type Offered, offeredTo } from '../../src/services/knowledge-sync/offered.ts';
 import { Withdrawals } from '../../src/services/knowledge-sync/withdrawals.ts';
@@ -222,6 +226,45 @@ describe('sovereignty', () => {
     );
     expect(askedBack).toBeGreaterThan(200);
     await withdrawals.close();
+  });
+
+  it('keeps nothing of another federation beyond its time, and takes it as new when it comes again', async () => {
+    const author = 'node:ada@there';
+    const foreign = (id: string, until?: string): Document => {
+      const memory = { memory_id: `${id}@there`, clock: `${String(now).padStart(15, '0')}-000000-${author}` };
+      const said = { ...memory, owner: author, author, category: 'c', tags: [], seen: {}, deleted: false };
+      const content = { content: id };
+      const version = versionId({ ...said, content_hash: contentHash(content) });
+      const passed = { federation: 'there', hops: ['there'], pass_on: true, ...(until && { until }) };
+      return { ...said, version, content, foreign: passed };
+    };
+    const bring = (document: Document) => ground.memories.take(document, 'hub', { actor: 'hub' });
+    const brief = foreign('brief', new Date(now + 1_000).toISOString());
+    await bring(brief);
+    await bring(foreign('long', new Date(now + 60_000).toISOString()));
+    await bring(foreign('always'));
+    const endings = new Endings(ground, ground.memories);
+    const there = async () => {
+      const { value } = await ground.views.read(await ground.log.head(), async (db) => {
+        const ids = ['brief', 'long', 'always'].map((id) => `${id}@there`);
+        const rows = await Promise.all(ids.map((id) => findMemory(db, id)));
+        const versions = await Promise.all(ids.map((id) => findVersions(db, id, '', 10)));
+        return rows.map((row, at) => [row !== undefined, versions[at]!.length]);
+      });
+      return value;
+    };
+    const kept = [true, 1];
+    expect(await there()).toEqual([kept, kept, kept]);
+    clock.now = now + 1_000;
+    await until('the one whose time is over is gone', async () => {
+      await endings.look(); // does nothing before it has the duty
+      return !(await there())[0]![0];
+    });
+    expect(await there()).toEqual([[false, 0], kept, kept]);
+    expect(await bring(foreign('brief'))).toMatchObject({ reply: { taken: true } });
+    expect(await there()).toEqual([kept, kept, kept]);
+    clock.now = now;
+    await endings.close();
   });
 
   it('finds what changed while no replica had the duty', async () => {

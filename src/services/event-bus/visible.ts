@@ -110,6 +110,7 @@ const rules: { readonly [T in EventType]: Rule<T> } = {
   'messages.counted': governors,
   'memory.stored': { ...governors, full: ({ content: _, ...data }) => data },
   'memory.deleted': governors,
+  'memory.let-go': governors,
   'sovereignty.declared': governors,
   'knowledge.sync-started': governors,
   'knowledge.sync-progressed': governors,

@@ -2,6 +2,9 @@
 import { LRUCache } from 'lru-cache';
 import type { About, Executed } from '../../commands/execute.ts';
 import {
+  isForeign,
+  type LetGo,
+  letGo,
   memory,
   memoryStream,
   remove,
@@ -89,12 +92,21 @@ export class Memories {
     if (said.deleted !== (content === undefined))
       return refuse('version_invalid', 'a tombstone has no content, and every other version has one');
     const first = await this.#firstOf(said.memory_id);
-    const sealed = content && (await sealContent(this.#hub, first?.owner ?? said.owner, content));
+    const owner = foreign ? said.owner : (first?.owner ?? said.owner);
+    const sealed = content && (await sealContent(this.#hub, owner, content));
     if (isRefusal(sealed)) return sealed;
     const full = first || said.deleted ? undefined : await this.#room.take(said.owner);
     const stated = { ...said, content_hash: sealed?.content_hash ?? null };
     const command = { stated, version, foreign, sealed, by: this.#writer(actor, false, first), full };
     return this.#hub.executor.execute(memoryStream(said.memory_id), memory, take, command, about);
+  }
+
+  /** Lets go of what came from another federation. False when it stays: it did not come from one, or is not to go as it is now. */
+  async letGo(command: LetGo): Promise<boolean> {
+    const stream = memoryStream(command.memoryId);
+    const done = await this.#hub.executor.execute(stream, memory, letGo, command, { actor: 'hub' });
+    this.#firsts.delete(command.memoryId);
+    return !isRefusal(done) && done.reply.gone;
   }
 
   /** What is foreign says where it is from, and did not pass here; what is not has none of the marks. */
@@ -150,9 +162,4 @@ export class Memories {
     this.#firsts.set(memoryId, first);
     return first;
   }
-}
-
-/** A memory, or an owner, of another federation has that behind an '@'. */
-function isForeign(name: string): boolean {
-  return name.includes('@');
 }

@@ -59,6 +59,11 @@ export class PeerLine {
     return JSON.stringify(linkOf(row)) === JSON.stringify(this.#link);
   }
 
+  /** Something that came from another federation was let go of here. */
+  forget(): void {
+    this.#side?.side.forget();
+  }
+
   close(): void {
     this.#abort.abort(new Error('this hub syncs with that one no more'));
     this.#wait();

@@ -5,7 +5,6 @@
 import { LRUCache } from 'lru-cache';
 import type { FinishedSync, SyncItem, SyncSide } from '../../client/knowledge-sync.ts';
 import type { About } from '../../commands/execute.ts';
-import type { Identity } from '../../doors.ts';
 import { type Code, isRefusal } from '../../errors.ts';
 import type { SyncDirection, SyncScope } from '../../events/knowledge.ts';
 import type { Hub } from '../../hub.ts';
@@ -33,10 +32,10 @@ const rememberedIds = 200_000;
 const pageRows = 1_000;
 const statedAtOnce = 500;
 const byHub: About = { actor: 'hub' };
-/** What is let go of for another hub is deleted here as operators delete it. */
-const hubItself: Identity = { kind: 'operator', prefix: 'hub', scopes: ['govern'] };
 /** Refusals that would be the same the next time. */
 const lasting: ReadonlySet<Code> = new Set(['version_invalid', 'loop_detected', 'payload_too_large']);
+
+type FromElsewhere = Pick<MemoryHead, 'author' | 'foreign'>;
 
 export class PeerSide implements SyncSide {
   readonly #parts: PeerParts;
@@ -123,17 +122,19 @@ export class PeerSide implements SyncSide {
     if (scope.mode !== 'targeted') this.#cursor = { there: cursor, here: this.#begunAt };
   }
 
-  /** Lets go of what came from there, and from nowhere else since. */
+  /** Lets go of what came from there, and from nowhere else since. When it may come again, it comes as new. */
   async withdraw(memoryIds: readonly string[]): Promise<boolean> {
-    const { hub, memories } = this.#parts;
     for (const name of memoryIds) {
       const memoryId = name.includes('@') ? name : `${name}@${this.#there}`;
-      const row = await findMemory(hub.views.db, memoryId);
-      if (!row?.heads.some((head) => !head.deleted && this.#isFromThere(head))) continue;
-      const done = await memories.remove(memoryId, hubItself, byHub);
-      if (isRefusal(done) && done.refused !== 'not_found') return false;
+      const when = (heads: readonly FromElsewhere[]) => heads.some((head) => this.#isFromThere(head));
+      await this.#parts.memories.letGo({ memoryId, cause: 'asked', when });
     }
     return true;
+  }
+
+  /** Something that came was let go of: what was known from elsewhere is perhaps known no more. */
+  forget(): void {
+    this.#given.clear();
   }
 
   async #take(document: Document): Promise<void> {
@@ -229,7 +230,7 @@ export class PeerSide implements SyncSide {
   }
 
   /** Its last hop; what was deleted here by somebody else is nothing that was said there. */
-  #isFromThere({ foreign, author }: MemoryHead): boolean {
+  #isFromThere({ foreign, author }: FromElsewhere): boolean {
     return foreign?.hops.at(-1) === this.#there && author.endsWith(`@${foreign.federation}`);
   }
 }

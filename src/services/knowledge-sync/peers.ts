@@ -5,6 +5,7 @@
 import type { About, Executed } from '../../commands/execute.ts';
 import { joinPeer, leavePeer, type PeerLink, peer, peerStream } from '../../commands/peer.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
+import type { Subscription } from '../../events/log.ts';
 import type { Cancel } from '../../kernel.ts';
 import type { Lease } from '../../lease.ts';
 import type { PeerRow } from '../../projections/peers.ts';
@@ -28,13 +29,25 @@ export class Peers {
   readonly #lease: Lease;
   readonly #lines = new Map<string, PeerLine>();
   readonly #stops: Cancel[];
+  readonly #subscription: Subscription;
   #closed = false;
 
-  constructor(parts: PeerParts) {
+  static async start(parts: PeerParts): Promise<Peers> {
+    return new Peers(parts, await parts.hub.log.head());
+  }
+
+  private constructor(parts: PeerParts, head: number) {
     this.#parts = parts;
     const { hub } = parts;
     this.#lease = hub.views.leases.acquire('knowledge-peers');
     this.#stops = [this.#lease.onChange(() => this.#look()), hub.live.peers.onChange(() => this.#look())];
+    this.#subscription = hub.log.subscribe(
+      head,
+      ({ events }) => {
+        if (events.length > 0) for (const line of this.#lines.values()) line.forget();
+      },
+      { types: ['memory.let-go'] },
+    );
     this.#look();
   }
 
@@ -65,6 +78,7 @@ export class Peers {
     this.#closed = true;
     for (const stop of this.#stops) stop();
     for (const line of this.#lines.values()) line.close();
+    await this.#subscription.close();
     await this.#lease.release();
   }
 

@@ -67,7 +67,7 @@ export class Withdrawals {
     this.#position = head;
     this.#lease = hub.views.leases.acquire('knowledge-withdrawals');
     this.#subscription = hub.log.subscribe(head, ({ events, through }) => this.#follow(events, through), {
-      types: ['memory.stored', 'memory.deleted', 'knowledge.moved', 'keyring.subject-erased'],
+      types: ['memory.stored', 'memory.deleted', 'memory.let-go', 'knowledge.moved', 'keyring.subject-erased'],
     });
     this.#stops = [
       members.onChange((subject) => {
@@ -111,7 +111,7 @@ export class Withdrawals {
 
   #note(recorded: Recorded): void {
     const { type, data } = decode(recorded);
-    if (type === 'memory.stored' || type === 'memory.deleted') {
+    if (type === 'memory.stored' || type === 'memory.deleted' || type === 'memory.let-go') {
       this.#changed.set(`memory ${data.memory_id}`, true);
       this.#memories.add(data.memory_id);
     } else if (type === 'knowledge.moved') {
