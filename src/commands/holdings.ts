@@ -24,11 +24,16 @@ export function asked(holder: string, memoryIds: readonly string[], cause: Withd
   }));
 }
 
-/** What became of it. */
-export function withdrawn(holder: string, memoryIds: readonly string[], outcome: WithdrawalOutcome): DomainEvent[] {
+/** What became of it. `through`: of copies that went there by this position. */
+export function withdrawn(
+  holder: string,
+  memoryIds: readonly string[],
+  outcome: WithdrawalOutcome,
+  through: number,
+): DomainEvent[] {
   return inParts(memoryIds).map((memory_ids) => ({
     type: 'knowledge.withdrawn',
-    data: { holder, memory_ids, outcome },
+    data: { holder, memory_ids, outcome, through },
   }));
 }
 

@@ -110,6 +110,8 @@ export const knowledgeEvents = {
       holder: Holder,
       memory_ids: Type.Array(MemoryId, { minItems: 1, maxItems: mostMoved }),
       outcome: Type.Union([Type.Literal('honoured'), Type.Literal('declined'), Type.Literal('unreachable')]),
+      /** It is about copies that went there by this position; of those that went later it says nothing. */
+      through: Type.Optional(Type.Integer({ minimum: 0 })),
     }),
   ),
   /** This hub is a member of another federation from now on, and syncs with it. */

@@ -97,7 +97,8 @@ export const holdings = projection<HoldingRow>({
     },
     'knowledge.withdrawn': {
       key: ({ data }) => data.memory_ids.map((memoryId) => holdingOf(data.holder, memoryId)),
-      fold: (row, { data: { outcome }, time }) => row && { ...row, state: outcome, answered_at: time },
+      fold: (row, { data: { outcome, through = Number.POSITIVE_INFINITY }, time }) =>
+        row && row.moved_position <= through ? { ...row, state: outcome, answered_at: time } : row,
     },
   },
 });

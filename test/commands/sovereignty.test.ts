@@ -55,6 +55,6 @@ it('facts of copies name 256 of them at most', () => {
     events.map(({ data }) => ('items' in data ? data.items.length : 'memory_ids' in data ? data.memory_ids.length : 0));
   expect(counts(moved('bob', items, undefined))).toEqual([256, 256, 88]);
   expect(counts(asked('bob', ids, 'policy'))).toEqual([256, 256, 88]);
-  expect(counts(withdrawn('bob', ids, 'honoured'))).toEqual([256, 256, 88]);
+  expect(counts(withdrawn('bob', ids, 'honoured', 7))).toEqual([256, 256, 88]);
   expect(moved('bob', [], undefined)).toEqual([]);
 });

@@ -2,17 +2,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { withdrawn } from '../../src/commands/holdings.ts';
+import { holdingsStream, moved, withdrawn } from '../../src/commands/holdings.ts';
 import { memoryStream } from '../../src/commands/memory.ts';
 import { isRefusal } from '../../src/errors.ts';
+import type { Hub } from '../../src/hub.ts';
 import { contentHash, versionId } from '../../src/knowledge.ts';
+import { findHoldings } from '../../src/projections/holdings.ts';
 import { findMemory } from '../../src/projections/memories.ts';
 import { findVersions } from '../../src/projections/memory-versions.ts';
 import type { Document } from '../../src/protocol/knowledge.ts';
+import { Asks } from '../../src/services/knowledge-sync/asks.ts';
 import { Endings } from '../../src/services/knowledge-sync/endings.ts';
 import { Holdings } from '../../src/services/knowledge-sync/holdings.ts';
 import { type Offered, offeredTo } from '../../src/services/knowledge-sync/offered.ts';
 import { Withdrawals } from '../../src/services/knowledge-sync/withdrawals.ts';
+import type { WebsocketPool } from '../../src/services/websocket-pool.ts';
 import { type Grant, Judge, judge, ownRule, type Purpose } from '../../src/sovereignty.ts';
 import { until } from '../projections/backends.ts';
 import { type Attributes, clock, type Ground, openGround } from './sovereignty-ground.ts';
@@ -218,7 +222,7 @@ describe('sovereignty', () => {
         }
         for (const to of Object.keys(nodes)) {
           const all = [...held].filter(([, holders]) => holders.has(to)).map(([memoryId]) => memoryId);
-          const answers = withdrawn(to, all, 'honoured');
+          const answers = withdrawn(to, all, 'honoured', await ground.log.head());
           if (answers.length > 0) await ground.tell(`holdings-${to}`, ...answers);
         }
       }),
@@ -265,6 +269,35 @@ describe('sovereignty', () => {
     expect(await there()).toEqual([kept, kept, kept]);
     clock.now = now;
     await endings.close();
+  });
+
+  it('an answer about a copy says nothing of one that went there while it was on its way', async () => {
+    const rule = { subject: 'ada', rule: 'r', policy_version: 1, pass_on: false };
+    const item = { memory_id: 'on-its-way', version: '0'.repeat(64), ...rule };
+    const moves = () => ground.tell(holdingsStream('bob'), ...moved('bob', [item], undefined));
+    const state = async () => {
+      const { value } = await ground.views.read(await ground.log.head(), (db) =>
+        findHoldings(db, { memoryIds: [item.memory_id], states: ['held', 'honoured'] }, '', 1),
+      );
+      return value[0]?.state;
+    };
+    const read: typeof ground.views.read = async (position, query) => {
+      const answer = await ground.views.read(position, query);
+      await moves(); // it asked for another copy right after it said that the last one is gone
+      return answer;
+    };
+    const nothing = () => () => {};
+    const hub = { ...ground, views: { db: ground.views.db, read } } as unknown as Hub;
+    const sockets = { handle: nothing, onOpen: nothing, has: () => false } as unknown as WebsocketPool;
+    const asks = await Asks.start(hub, sockets, ground.members);
+    await moves();
+    await asks.answer('bob', [item.memory_id], 'honoured', { actor: 'node:bob' });
+    expect(await state()).toBe('held');
+    const later = await Asks.start(ground as unknown as Hub, sockets, ground.members);
+    await later.answer('bob', [item.memory_id], 'honoured', { actor: 'node:bob' });
+    expect(await state()).toBe('honoured');
+    await asks.close();
+    await later.close();
   });
 
   it('finds what changed while no replica had the duty', async () => {

@@ -65,7 +65,7 @@ export class Asks {
     about: About,
   ): Promise<number> {
     const states = outcome === 'honoured' ? (['held', 'asked', 'declined'] as const) : (['asked'] as const);
-    // It may have been asked a moment ago.
+    // It may have been asked a moment ago; and another copy may go there while this is looked up, which is not the one that it speaks of.
     const head = await this.#hub.log.head();
     const { value: rows, position } = await this.#hub.views.read(head, (db) =>
       findHoldings(db, { holder, memoryIds, states }, '', memoryIds.length),
@@ -73,7 +73,7 @@ export class Asks {
     const since = this.#members.party(holder)?.since ?? Number.POSITIVE_INFINITY;
     const named = rows.filter(({ moved_position }) => moved_position > since).map(({ memory_id }) => memory_id);
     if (named.length === 0) return position;
-    return this.#hub.executor.note(holdingsStream(holder), withdrawn(holder, named, outcome), about);
+    return this.#hub.executor.note(holdingsStream(holder), withdrawn(holder, named, outcome, head), about);
   }
 
   async close(): Promise<void> {

@@ -79,6 +79,7 @@ export class Copies {
           holder,
           rows.map(({ memory_id }) => memory_id),
           'unreachable',
+          Math.max(...rows.map(({ moved_position }) => moved_position)),
         ),
       );
     }
