@@ -22,6 +22,8 @@ export interface Party {
   readonly subject: string;
   /** Position of the log since which it is a member: what is older is of one that had its name before. */
   readonly since: number;
+  /** Position since which role, owner and region are what they are; undefined: since ever. */
+  readonly stands?: number;
   readonly role?: NodeRole | undefined;
   readonly owner?: string | undefined;
   /** The `region` among its labels. */

@@ -24,6 +24,8 @@ export interface NodeRow {
   registered_at: string;
   /** What happened before is not of this member, but of one that had its name and was removed. */
   registered_position: number;
+  /** Since when its role, owner and region are what they are: what rules go by. */
+  standing_position: number;
   updated_at: string;
   /** When the status last changed. */
   status_since: string;
@@ -48,6 +50,7 @@ export const nodes = projection<NodeRow>({
       reading: { type: 'json', nullable: true },
       registered_at: 'text',
       registered_position: 'integer',
+      standing_position: 'integer',
       updated_at: 'text',
       status_since: 'text',
       last_heartbeat: { type: 'text', nullable: true },
@@ -55,7 +58,7 @@ export const nodes = projection<NodeRow>({
     },
     indexes: [['status'], ['owner']],
   },
-  version: 2,
+  version: 3,
   on: {
     'node.registered': {
       key: (event) => event.data.node_id,
@@ -68,6 +71,7 @@ export const nodes = projection<NodeRow>({
         reading: null,
         registered_at: time,
         registered_position: position,
+        standing_position: position,
         updated_at: time,
         status_since: time,
         last_heartbeat: null,
@@ -76,7 +80,8 @@ export const nodes = projection<NodeRow>({
     },
     'node.role-changed': {
       key: (event) => event.data.node_id,
-      fold: (row, { data, time }) => row && { ...row, role: data.role, updated_at: time },
+      fold: (row, { data, time, position }) =>
+        row && { ...row, role: data.role, standing_position: position, updated_at: time },
     },
     'node.key-rotated': {
       key: (event) => event.data.node_id,
@@ -84,7 +89,12 @@ export const nodes = projection<NodeRow>({
     },
     'node.updated': {
       key: (event) => event.data.node_id,
-      fold: (row, { data, time }) => row && { ...row, ...columnsOf(data.profile), updated_at: time },
+      fold: (row, { data: { profile }, time, position }) => {
+        if (!row) return row;
+        const same = row.owner === (profile.owner ?? null) && regionOf(row.profile) === regionOf(profile);
+        const standing_position = same ? row.standing_position : position;
+        return { ...row, ...columnsOf(profile), standing_position, updated_at: time };
+      },
     },
     'heartbeat.received': {
       key: (event) => event.data.node_id,
@@ -110,6 +120,11 @@ export const nodes = projection<NodeRow>({
 
 function become(row: NodeRow | undefined, status: NodeStatus, since: string): NodeRow | undefined {
   return row && { ...row, status, status_since: since };
+}
+
+/** Where it says that it is: the `region` among its labels. */
+export function regionOf({ labels }: Pick<NodeProfile, 'labels'>): string | undefined {
+  return labels && Object.hasOwn(labels, 'region') ? labels.region : undefined;
 }
 
 function columnsOf(profile: NodeProfile) {

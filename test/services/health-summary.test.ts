@@ -19,6 +19,7 @@ function member(node_id: string, status: NodeStatus): NodeRow {
     profile: {},
     reading: null,
     registered_at: at,
+    standing_position: 1,
     registered_position: 1,
     updated_at: at,
     status_since: at,

@@ -4,7 +4,9 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { holdingsStream, moved, withdrawn } from '../../src/commands/holdings.ts';
 import { memoryStream } from '../../src/commands/memory.ts';
+import { nodeStream } from '../../src/commands/node.ts';
 import { isRefusal } from '../../src/errors.ts';
+import type { DomainEvent } from '../../src/events/catalog.ts';
 import type { Hub } from '../../src/hub.ts';
 import { contentHash, versionId } from '../../src/knowledge.ts';
 import { findHoldings } from '../../src/projections/holdings.ts';
@@ -298,6 +300,47 @@ describe('sovereignty', () => {
     expect(await state()).toBe('honoured');
     await asks.close();
     await later.close();
+  });
+
+  it('offers since a position what a change of role, region or owner, of either side, lets move since then', async () => {
+    await ground.join('olga', { role: 'member' });
+    await ground.join('nora', { role: 'member' });
+    const everything = { id: 'all', categories: ['*'] };
+    await ground.declare('olga', 1, {
+      shares: [{ ...everything, with: { roles: ['admin'], regions: ['eu'] } }],
+      takes: [],
+    });
+    await ground.declare('nora', 1, { shares: [], takes: [{ ...everything, with: { owners: ['guild'] } }] });
+    const author = 'node:olga';
+    const clocked = { memory_id: 'olga-0', clock: `${String(now).padStart(15, '0')}-000000-${author}` };
+    const said = { ...clocked, owner: author, author, category: 'c', tags: [], seen: {}, deleted: false };
+    const content = { content: 'hers' };
+    const version = versionId({ ...said, content_hash: contentHash(content) });
+    await ground.memories.take({ ...said, version, content }, author, { actor: author });
+    const updated = (nodeId: string, profile: object): DomainEvent => ({
+      type: 'node.updated',
+      data: { node_id: nodeId, profile },
+    });
+    const promoted: DomainEvent = {
+      type: 'node.role-changed',
+      data: { node_id: 'nora', role: 'admin', previous: 'member' },
+    };
+    const since = async (position: number) => {
+      await ground.views.read(await ground.log.head(), async () => undefined);
+      const found: Offered[] = [];
+      for await (const page of offeredTo(ground, ground.members, 'nora', { since: position })) found.push(...page);
+      return found.map(({ memoryId }) => memoryId);
+    };
+    await ground.tell(nodeStream('nora'), promoted, updated('nora', { labels: { region: 'eu' } }));
+    const before = await ground.log.head();
+    expect(await since(before)).toEqual([]);
+    await ground.tell(nodeStream('olga'), updated('olga', { owner: 'guild' })); // now it may
+    expect(await since(before)).toEqual(['olga-0']);
+    const later = await ground.log.head();
+    expect(await since(later)).toEqual([]);
+    await ground.tell(nodeStream('nora'), updated('nora', {}));
+    await ground.tell(nodeStream('nora'), updated('nora', { labels: { region: 'eu' } }));
+    expect(await since(later)).toEqual(['olga-0']);
   });
 
   it('finds what changed while no replica had the duty', async () => {

@@ -7,7 +7,7 @@ import type { Hub } from '../../hub.ts';
 import { clockMs } from '../../knowledge.ts';
 import type { MemoryHead } from '../../projections/memories.ts';
 import { type WalkedMemory, walkMemories } from '../../projections/memory-queries.ts';
-import type { Grant, Judge, Matter } from '../../sovereignty.ts';
+import type { Grant, Judge, Matter, Party } from '../../sovereignty.ts';
 import { keySubject } from './content.ts';
 import type { Members } from './standing.ts';
 
@@ -30,7 +30,7 @@ export interface Offered {
 
 /** Of all that may move, what is wanted. */
 export interface Wish {
-  /** What changed after this position of the log, or is of a subject that declared its rules anew since. */
+  /** What changed after this position of the log, or may move since then: rules, roles, owners or regions changed. */
   readonly since?: number | undefined;
   readonly ids?: readonly string[] | undefined;
   /** These categories, and all below them. */
@@ -46,7 +46,7 @@ export interface Wish {
  */
 export async function* offeredTo(
   hub: Ground,
-  members: Pick<Members, 'judge' | 'sharers'>,
+  members: Pick<Members, 'judge' | 'sharers' | 'party'>,
   receiver: string,
   wish: Wish = {},
 ): AsyncGenerator<Offered[]> {
@@ -79,7 +79,7 @@ export async function* offeredTo(
 /** Memories of those who share anything with a receiver, after an id; none for one that is no member. */
 async function readPage(
   hub: Ground,
-  members: Pick<Members, 'judge' | 'sharers'>,
+  members: Pick<Members, 'judge' | 'sharers' | 'party'>,
   receiver: string,
   { since, ids }: Wish,
   after: string,
@@ -87,7 +87,7 @@ async function readPage(
   const judge = members.judge(receiver, 'move');
   if (!judge) return [];
   const subjects = namedSubjects(judge, members);
-  const anew = since === undefined ? undefined : declaredSince(hub, since, judge);
+  const anew = since === undefined ? undefined : declaredSince(hub, since, judge, members);
   const walk = anew === 'all' ? { subjects, ids } : { subjects, since, anew, ids };
   return walkMemories(hub.views.db, walk, after, pageRows);
 }
@@ -152,10 +152,19 @@ function namedSubjects(judge: Judge, members: Pick<Members, 'sharers'>): string[
   return [...subjects];
 }
 
-/** Whose rules changed after a position. When the receiver itself takes others now, `all`. */
-function declaredSince({ live }: Pick<Ground, 'live'>, since: number, { receiver }: Judge): string[] | 'all' {
-  const anew = [...live.sovereignty.values()].filter(({ declared_position }) => declared_position > since);
-  if (receiver.since > since || anew.some(({ subject }) => subject === receiver.subject)) return 'all';
+/** Whose rules, or standing among the rules of others, changed after a position. When those of the receiver itself did, `all`. */
+function declaredSince(
+  { live }: Pick<Ground, 'live'>,
+  since: number,
+  { receiver }: Judge,
+  members: Pick<Members, 'party'>,
+): string[] | 'all' {
+  const isAnew = (party: Party | undefined) => (party?.stands ?? -1) > since;
+  const anew = [...live.sovereignty.values()].filter(
+    ({ subject, declared_position }) => declared_position > since || isAnew(members.party(subject)),
+  );
+  const itself = receiver.since > since || isAnew(receiver);
+  if (itself || anew.some(({ subject }) => subject === receiver.subject)) return 'all';
   return anew.map(({ subject }) => subject);
 }
 

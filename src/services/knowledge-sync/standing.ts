@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import { federation } from '../../knowledge.ts';
-import type { NodeRow } from '../../projections/nodes.ts';
+import { type NodeRow, regionOf } from '../../projections/nodes.ts';
 import { Judge, type Party, type Policy, type Purpose, type Standing } from '../../sovereignty.ts';
 
 const keptJudges = 1_000;
@@ -94,12 +94,7 @@ export class Members implements Standing {
   #changed(nodeId: string, row: NodeRow | undefined): void {
     const before = this.#parties.get(nodeId);
     const now = row && partyFrom(row);
-    const same =
-      before?.since === now?.since &&
-      before?.role === now?.role &&
-      before?.owner === now?.owner &&
-      before?.region === now?.region;
-    if (same) return;
+    if (before?.since === now?.since && before?.stands === now?.stands) return;
     if (now) this.#parties.set(nodeId, now);
     else this.#parties.delete(nodeId);
     this.#tell(nodeId);
@@ -112,7 +107,7 @@ export class Members implements Standing {
   }
 }
 
-function partyFrom({ node_id, registered_position, role, owner, profile }: NodeRow): Party {
-  const region = profile.labels && Object.hasOwn(profile.labels, 'region') ? profile.labels.region : undefined;
-  return { subject: node_id, since: registered_position, role, owner: owner ?? undefined, region };
+function partyFrom({ node_id, registered_position, standing_position, role, owner, profile }: NodeRow): Party {
+  const about = { since: registered_position, stands: standing_position, role, owner: owner ?? undefined };
+  return { subject: node_id, ...about, region: regionOf(profile) };
 }
