@@ -8,6 +8,9 @@ import { type Stated, versionId } from '../../knowledge.ts';
 import type { Document } from '../../protocol/knowledge.ts';
 import type { Grant } from '../../sovereignty.ts';
 
+/** Federations that a document may have passed: as many as its fact holds. */
+const mostHops = 16;
+
 /** A statement of a federation's own, as it is called outside it. */
 function qualified(stated: Stated, federation: string): Stated {
   return renamed(stated, (name) => `${name}@${federation}`);
@@ -31,7 +34,7 @@ function isQualified({ memory_id, owner, author }: Pick<Stated, 'memory_id' | 'o
 
 /**
  * A document that came from another hub, as it is called here, with one more federation that it passed. Undefined for one of this
- * federation's own, or that passed it before. `content_hash`: of its content; null for a tombstone.
+ * federation's own, or that passed it, or as many as it may, before. `content_hash`: of its content; null for a tombstone.
  */
 export function arrived(
   document: Document,
@@ -42,6 +45,7 @@ export function arrived(
   const { version: _, receipt, foreign, content, ...said } = document;
   if (!foreign && (from === here || isQualified(said))) return undefined;
   if (foreign && (foreign.federation === here || foreign.hops.includes(here))) return undefined;
+  if (foreign && foreign.hops.length >= mostHops) return undefined;
   const stated = { ...said, content_hash };
   const named = foreign ? stated : qualified(stated, from);
   const passed = {
@@ -53,14 +57,15 @@ export function arrived(
   return documentOf(named, content, passed);
 }
 
-/** A document that goes to another hub, as it is called there. `stated` is what it says here. */
+/** A document that goes to another hub, as it is called there. `stated` is what it says here. Undefined for one that passed as many as it may. */
 export function departing(
   stated: Stated,
   content: Document['content'],
   foreign: Foreign | undefined,
   grant: Grant,
   here: string,
-): Document {
+): Document | undefined {
+  if (foreign && foreign.hops.length >= mostHops) return undefined;
   const until = grant.until === undefined ? undefined : isoTime(grant.until);
   const passed = {
     federation: foreign?.federation ?? here,

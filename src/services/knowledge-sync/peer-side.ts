@@ -111,7 +111,9 @@ export class PeerSide implements SyncSide {
       const grant = head && members.judge(this.#subject, 'move')?.judge(head, hub.kernel.now());
       const content = row.sealed_content ? await openContent(hub, row.sealed_content) : undefined;
       if (!grant || (row.deleted === 0 && !content)) continue;
-      documents.push(departing(statedOf(row), content, row.origin ?? undefined, grant, this.#here));
+      const document = departing(statedOf(row), content, row.origin ?? undefined, grant, this.#here);
+      if (!document) continue;
+      documents.push(document);
       if (row.deleted === 0) moves.push({ memoryId: row.memory_id, version: row.version, grant });
     }
     await holdings.recordMoves(this.#subject, moves, byHub);
