@@ -155,6 +155,8 @@ describe('a part of what there is', () => {
     expect(second.cursor).toBeGreaterThan(first.cursor);
     expect(await bob.knowledge.get(memoryId)).toMatchObject({ content: 'news' });
     expect(await bob.knowledge.sync({ scope: { mode: 'incremental' } })).toMatchObject({ offered: 0, pulled: 0 });
+    const beyond = { mode: 'incremental', since: 1_000_000_000 } as const; // of a log that was longer, before it was restored
+    expect(await bob.knowledge.sync({ scope: beyond })).toMatchObject({ offered: 21 });
     await says(hub, ada.id, { ...openHanded, shares: [{ ...openHanded.shares[0]!, id: 'anew' }] });
     expect(await bob.knowledge.sync({ scope: { mode: 'incremental' } })).toMatchObject({ offered: 21, pulled: 0 });
   });

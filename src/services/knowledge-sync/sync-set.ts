@@ -73,7 +73,8 @@ async function wishOf(
   head: number,
 ): Promise<Wish | Refusal> {
   if (scope.mode === 'full') return {};
-  if (scope.mode === 'incremental') return { since: scope.since };
+  // A cursor beyond the log is one of a log that was longer: what came since that was restored is not after it.
+  if (scope.mode === 'incremental') return scope.since > head ? {} : { since: scope.since };
   const { categories, tags, ids, query } = scope;
   const wish = { categories, tags, ids };
   if (query === undefined) return wish;
