@@ -98,7 +98,7 @@ export const offlineQueue = service({
     const progress = new Progress(hub.kernel, position);
     const lease = hub.views.leases.acquire('offline-queue');
     const drains = new Drains(hub, room, lease, sockets.cluster, (nodeId) => couriers.kick(nodeId));
-    const take = takerOf(hub, { room, contents, drains });
+    const take = takerOf(hub, { room, contents, drains, clearance, isFirst: () => lease.held() });
     const following = hub.log.subscribe(
       position,
       async ({ events, through }) => {
@@ -145,15 +145,23 @@ interface Parts {
   readonly progress: Progress;
 }
 
+interface Taking extends Pick<Parts, 'room' | 'contents' | 'clearance'> {
+  readonly drains: Drains;
+  /** Whether this replica writes down what follows from facts. */
+  isFirst(): boolean;
+}
+
 /** Takes what the log says, one after another. */
 function takerOf(
   { log }: Hub,
-  { room, contents, drains }: { room: Mailroom; contents: Contents; drains: Drains },
+  { room, contents, drains, clearance, isFirst }: Taking,
 ): (event: LogEvent) => void | Promise<void> {
   return (event) => {
     if (isMail(event)) contents.remember(event);
     if (event.type === 'session.opened') return drains.opened(event);
     if (event.type === 'keyring.subject-erased') return contents.forgetOpen();
+    if (event.type === 'node.removed' && isFirst())
+      void clearance.giveBack(event.data.node_id, room.box(event.data.node_id).all());
     room.take(event);
     if (event.type === 'task.retried') return awaitAgain(log, room, event);
   };

@@ -105,7 +105,7 @@ describe('what comes from a hub', () => {
   it('is changed where the receipt says so, under its owner’s category', async () => {
     const { knowledge } = offline();
     await knowledge.side.take([await from('node:bob', 'his')], 5);
-    const change = { memory_id: 'm', category: 'notes', content: 'mine' };
+    const change = { memoryId: 'm', category: 'notes', content: 'mine' };
     await expect(knowledge.put(change)).rejects.toMatchObject({ code: 'sovereignty_refused' });
     const other = offline();
     await other.knowledge.side.take([await from('node:bob', 'his', { edit: true })], 5);

@@ -322,6 +322,16 @@ describe.each(settings)('messages of %s', (setting) => {
     expect(bob.contents).toEqual([1, 2, 3]);
   });
 
+  it('who wrote to a node that is removed is told that it did not get it', async () => {
+    const [ada, bob] = [await join(first), await join(second)];
+    bob.close();
+    const { message_id } = await ada.send({ node: bob.nodeId }, 'too late');
+    await govern('DELETE', `/nodes/${bob.nodeId}`);
+    expect(await ada.socket.until(() => ada.states(message_id).length > 0)).toBe(true);
+    expect(ada.states(message_id)).toMatchObject([{ state: 'refused', nodes: [bob.nodeId], code: 'not_found' }]);
+    await expect.poll(() => statesOf(ada, message_id)).toEqual([[bob.nodeId, 'refused']]);
+  });
+
   it('who takes the name of a node that was removed sees nothing of its mail', async () => {
     const [ada, bob] = [await join(first), await join(second)];
     const channel = fresh('channel');

@@ -27,6 +27,7 @@ describe.each(backends)('mailboxes over %s', (kind) => {
   let followed: Mailroom;
   let through = 0;
   const closes: (() => void)[] = [];
+  /** Where each task was handed in, as the hub looks it up in the log. */
   const submittedAt = new Map<string, number>();
 
   beforeAll(async () => {
@@ -55,7 +56,6 @@ describe.each(backends)('mailboxes over %s', (kind) => {
       if (page.events.length === 0) return page.through;
       for (const recorded of page.events) {
         const event = decode(recorded);
-        if (event.type === 'task.submitted') submittedAt.set(event.data.task_id, event.position);
         room.take(event);
         if (event.type !== 'task.retried' || !event.data.callback || !event.data.submitter.startsWith('node:'))
           continue;
@@ -86,7 +86,10 @@ describe.each(backends)('mailboxes over %s', (kind) => {
         const say = async (some: typeof wishes) => {
           for (const wish of some) {
             const event = world.propose(wish);
-            if (event) world.happened(event, await tell(hub.log, event));
+            if (!event) continue;
+            const position = await tell(hub.log, event);
+            world.happened(event, position);
+            if (event.type === 'task.submitted') submittedAt.set(event.data.task_id, position);
           }
           const head = await hub.log.head();
           await Promise.all(Object.values(maps.maps).map((map) => map.waitFor(head)));

@@ -37,6 +37,15 @@ export class Clearance {
     await this.#refuse(nodeId, letter, { code: 'unreadable', reason: 'what was kept of it cannot be read any more' });
   }
 
+  /** The node is a member no more: who wrote to it alone is told so, as far as the log can be written. */
+  async giveBack(nodeId: string, letters: readonly Letter[]): Promise<void> {
+    const own = letters.filter(({ kind, box }) => kind === 'message' && box === `node:${nodeId}`);
+    const why = { code: 'not_found', reason: 'the node was removed' };
+    const done = await Promise.allSettled(own.map((letter) => this.#refuse(nodeId, letter, why)));
+    const failed = done.find((each) => each.status === 'rejected');
+    if (failed) this.#hub.kernel.log.warn({ err: failed.reason, nodeId }, 'senders were not told of a removed node');
+  }
+
   /** What its sender may not say now, and what is not this node's any more, is not handed over. */
   #barred(nodeId: string, { kind, from, to }: Letter): Refusal | undefined {
     const { doors, live } = this.#hub;
