@@ -46,7 +46,7 @@ export function createKernel(options: { logLevel?: string } = {}, overrides: Par
     monotonicMs: () => performance.now(),
     uuid: uuids(),
     random: () => Math.random(),
-    secretBytes: (length) => randomBytes(length),
+    secretBytes: drawn(),
     after(ms, fn) {
       const timer = setTimeout(fn, ms).unref();
       return () => clearTimeout(timer);
@@ -57,6 +57,26 @@ export function createKernel(options: { logLevel?: string } = {}, overrides: Par
     },
     sleep: (ms) => new Promise((done) => void setTimeout(done, ms)),
     ...overrides,
+  };
+}
+
+/** Bytes of chance that are drawn at once: asking the system for the few of a nonce costs as much as what they are for. */
+const pageBytes = 4_096;
+
+/** Each byte is given out once, and none stays behind in the page. */
+function drawn(): (length: number) => Uint8Array {
+  const page = Buffer.alloc(pageBytes);
+  let used = page.length;
+  return (length) => {
+    if (length > pageBytes / 16) return randomBytes(length);
+    if (used + length > page.length) {
+      randomFillSync(page);
+      used = 0;
+    }
+    const bytes = new Uint8Array(page.subarray(used, used + length));
+    page.fill(0, used, used + length);
+    used += length;
+    return bytes;
   };
 }
 

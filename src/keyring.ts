@@ -17,6 +17,7 @@ import {
   pending,
   type SigningKey,
 } from './keyring/hub-keys.ts';
+import type { OpenTexts } from './keyring/open-texts.ts';
 import { asKeys, type KeyringStore } from './keyring/store.ts';
 
 export interface Keyring {
@@ -40,6 +41,8 @@ export interface Keyring {
   dataKey(subject: string): Promise<DataKey>;
   /** The data key of a subject, if it was asked for lately. */
   rememberedKey(subject: string): DataKey | undefined;
+  /** What was sealed here a moment ago. */
+  readonly openTexts: OpenTexts;
   /** A data key by its id; undefined once it was destroyed. */
   dataKeyById(subject: string, keyId: string): Promise<DataKey | undefined>;
   /** Destroys the data keys of a subject for good; answers how many there were. */
@@ -138,6 +141,10 @@ class StoredKeyring implements Keyring {
 
   rememberedKey(subject: string): DataKey | undefined {
     return this.#dataKeys.remembered(subject);
+  }
+
+  get openTexts(): OpenTexts {
+    return this.#dataKeys.openTexts;
   }
 
   dataKeyById(subject: string, keyId: string): Promise<DataKey | undefined> {

@@ -30,7 +30,7 @@ export async function contentOf(
     return refuse('payload_too_large', `a payload or result has ${mostBytes} bytes at most; larger ones go as a file`);
   }
   if (subject === undefined) return { value };
-  return { sealed: seal('task', subject, await sealingKey({ keyring }, subject), text, kernel) };
+  return { sealed: seal('task', subject, await sealingKey({ keyring }, subject), text, { keyring, kernel }) };
 }
 
 /** What was put in. Throws a `Fault` when the keyring cannot be reached. */

@@ -5,6 +5,7 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { isoTime, type Kernel } from '../kernel.ts';
+import { OpenTexts } from './open-texts.ts';
 import { asDataKey, type DataKeyRecord, type KeyRecord, type KeyringStore } from './store.ts';
 
 export interface DataKey {
@@ -30,6 +31,7 @@ export class DataKeys {
   readonly #wraps: WrapKeys;
   readonly #kernel: Kernel;
   readonly #cache = new LRUCache<string, DataKey>({ max: cachedKeys });
+  readonly openTexts = new OpenTexts();
   /** Grows with each erasure: a key that was being loaded meanwhile is not kept. */
   #erasures = 0;
 
@@ -74,6 +76,7 @@ export class DataKeys {
   forget(subject: string): void {
     this.#erasures++;
     this.#cache.delete(subject);
+    this.openTexts.clear();
   }
 
   /** Drops every remembered key that the store holds no more: whoever destroyed it may not have come to tell. */

@@ -3,7 +3,6 @@ import type { About, Executed } from '../commands/execute.ts';
 import { taskStream } from '../commands/task.ts';
 import { isRefusal, type Refusal } from '../errors.ts';
 import { decode, type EventType, type LogEvent } from '../events/catalog.ts';
-import type { Sealed } from '../events/sealed.ts';
 import type { Hub } from '../hub.ts';
 import { whenOpen } from '../jobs.ts';
 import { Acks } from './offline-queue/acks.ts';
@@ -30,8 +29,6 @@ export interface OfflineQueue {
   settled(nodeIds: Iterable<string>, messageId: string, position: number): void;
   /** Who gets a message in a box (`node:`, `channel:`, `everyone`) that lies at this position; unsaid: that is sent now. */
   recipients(box: string, from: string, position?: number): string[];
-  /** The content of a message that is being sent here, in the clear, so that it need not be opened again for whoever is here. */
-  rememberOpen(sealed: Sealed, content: unknown, bytes: number): void;
   /** The mail of a node after a position, the oldest first; waits for some for at most `waitMs`. Throws a `Fault`. */
   fetch(
     nodeId: string,
@@ -69,7 +66,6 @@ const followed = [
   'node.removed',
   'channel.left',
   'session.opened',
-  'keyring.subject-erased',
 ] as const satisfies EventType[];
 
 const dropOldEveryMs = 60_000;
@@ -159,7 +155,6 @@ function takerOf(
   return (event) => {
     if (isMail(event)) contents.remember(event);
     if (event.type === 'session.opened') return drains.opened(event);
-    if (event.type === 'keyring.subject-erased') return contents.forgetOpen();
     if (event.type === 'node.removed' && isFirst())
       void clearance.giveBack(event.data.node_id, room.box(event.data.node_id).all());
     room.take(event);
@@ -185,7 +180,6 @@ function createQueue(hub: Hub, { room, members, contents, clearance, acks, calle
     release: (nodeIds, messageId) => room.release(nodeIds, messageId),
     settled: (nodeIds, messageId, position) => void progress.at(position, () => room.release(nodeIds, messageId)),
     recipients: (box, from, position = Number.MAX_SAFE_INTEGER) => [...room.recipients({ box, from }, position)],
-    rememberOpen: (sealed, content, bytes) => contents.rememberOpen(sealed, content, bytes),
     async fetch(nodeId, { after, limit, waitMs, signal }) {
       const until = hub.kernel.monotonicMs() + waitMs;
       let passed = after;

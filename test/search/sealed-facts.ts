@@ -19,7 +19,7 @@ export async function sent(
       from: `node:${from}`,
       to: { node: to },
       box: `node:${to}`,
-      content: seal('message', subject, await sealingKey({ keyring }, subject), text, kernel),
+      content: seal('message', subject, await sealingKey({ keyring }, subject), text, { keyring, kernel }),
       bytes: Buffer.byteLength(text),
       expires_at,
     },
@@ -57,7 +57,7 @@ export async function stored(keyring: Keyring, about: Stored): Promise<DomainEve
     type: 'memory.stored',
     data: {
       ...versionOf(about),
-      content: seal('memory', subject, await sealingKey({ keyring }, subject), text, kernel),
+      content: seal('memory', subject, await sealingKey({ keyring }, subject), text, { keyring, kernel }),
       content_hash: '0'.repeat(64),
       bytes: Buffer.byteLength(text),
     },

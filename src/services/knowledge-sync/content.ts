@@ -25,7 +25,7 @@ export async function sealContent(
   const bytes = Buffer.byteLength(text);
   if (bytes > mostBytes) return refuse('payload_too_large', `a memory has ${mostBytes} bytes at most`);
   const subject = keySubject(owner);
-  const sealed = seal('memory', subject, await sealingKey({ keyring }, subject), text, kernel);
+  const sealed = seal('memory', subject, await sealingKey({ keyring }, subject), text, { keyring, kernel });
   return { content: sealed, content_hash: contentHash(content), bytes };
 }
 

@@ -64,7 +64,7 @@ export class Sending {
     const recipients = this.#queue.recipients(box, from);
     const left = this.#queue.reserve(recipients, message_id, text.bytes);
     const toOne = box.startsWith('node:');
-    const sealed = seal('message', subject, key, text.text, kernel);
+    const sealed = seal('message', subject, key, text.text, this.#hub);
     const command: Command = {
       message_id,
       from,
@@ -80,7 +80,6 @@ export class Sending {
       ...(!toOne && left.length > 0 && { without: left }),
       full: left.length > 0 && left.length === recipients.length ? fullOf(to, left) : undefined,
     };
-    this.#queue.rememberOpen(sealed, content, text.bytes);
     const written = executor.execute(messageStream(message_id), message, send, command, about);
     const release = () => this.#queue.release(recipients, message_id);
     written.then((done) => {

@@ -1,7 +1,6 @@
 /** From a letter to the packet that its node gets: events as they passed by, or read again from the log; content opened. */
 import { LRUCache } from 'lru-cache';
 import { decode, type EventType, type LogEvent } from '../../events/catalog.ts';
-import type { Sealed } from '../../events/sealed.ts';
 import type { Hub } from '../../hub.ts';
 import type { HubPacket } from '../../protocol.ts';
 import { SealBroken, unseal } from '../../sealed.ts';
@@ -29,18 +28,12 @@ type MailEvent = LogEvent<(typeof mailTypes)[number]>;
 
 /** Bytes of events, sealed as they are, that are remembered. */
 const rememberedBytes = 64 * 1024 * 1024;
-/** Bytes of contents of what was sent at this replica a moment ago, in the clear. */
-const openBytes = 16 * 1024 * 1024;
 const pageEvents = 200;
 
 export class Contents {
   readonly #hub: Hub;
   readonly #clearance: Pick<Clearance, 'setAside'>;
   readonly #events = new LRUCache<number, MailEvent>({ maxSize: rememberedBytes, sizeCalculation: sizeOf });
-  readonly #open = new LRUCache<string, { readonly value: unknown; readonly bytes: number }>({
-    maxSize: openBytes,
-    sizeCalculation: ({ bytes }) => bytes + 64,
-  });
 
   constructor(hub: Hub, clearance: Pick<Clearance, 'setAside'>) {
     this.#hub = hub;
@@ -50,16 +43,6 @@ export class Contents {
   /** An event that passed by. */
   remember(event: MailEvent): void {
     this.#events.set(event.position, event);
-  }
-
-  /** What was just sealed here need not be opened for whoever is here. It is known by its seal, which no other content has. */
-  rememberOpen({ sealed }: Sealed, value: unknown, bytes: number): void {
-    this.#open.set(sealOf(sealed), { value, bytes });
-  }
-
-  /** Keys were destroyed. */
-  forgetOpen(): void {
-    this.#open.clear();
   }
 
   /**
@@ -129,14 +112,13 @@ export class Contents {
 
   async #message({ data, position, time }: LogEvent<'message.sent'>): Promise<HubPacket<'federation:message'>> {
     const { message_id, from, to, correlation_id, reply_to, expires_at } = data;
-    const open = this.#open.get(sealOf(data.content.sealed));
-    const text = open ? undefined : await unseal('message', this.#hub, data.content);
-    const erased = !open && text === undefined;
+    const text = await unseal('message', this.#hub, data.content);
+    const erased = text === undefined;
     return {
       message_id,
       from,
       to,
-      content: open ? open.value : text === undefined ? null : JSON.parse(text),
+      content: text === undefined ? null : JSON.parse(text),
       ...(erased && { erased }),
       ...(correlation_id !== undefined && { correlation_id }),
       ...(reply_to && { reply_to }),
@@ -160,11 +142,6 @@ export class Contents {
       return { status: 'failed', error: { code: 'unreadable', message: error.message } };
     }
   }
-}
-
-/** The nonce and the first bytes that were sealed under it, as text. */
-function sealOf(sealed: string): string {
-  return sealed.slice(0, 32);
 }
 
 /** About what it takes in memory. */
