@@ -167,9 +167,9 @@ export const take: Decide<MemoryState, Brought, { taken: boolean }> = (state, co
   const { memory_id, clock, owner, author, category, tags, seen, deleted } = stated;
   const refused = malformed(command, now) ?? notTheirs(state, command);
   if (refused) return refused;
-  if (state.there && (Object.hasOwn(state.clocks, author) ? state.clocks[author]! : '') >= clock) {
-    return { events: [], reply: { taken: false } };
-  }
+  // One author may have written in two places, here and in a store of its own: only what a version says it has seen is replaced.
+  const isKnown = (head: Version) => head.version === version || replaces(head, { author, clock });
+  if (state.there && state.heads.some(isKnown)) return { events: [], reply: { taken: false } };
   const beyond = tooMany(state, { author, clock, seen }) ?? (state.there || deleted ? undefined : command.full);
   if (beyond) return beyond;
   const said = { memory_id, version, clock, owner, author, category, tags, seen, ...(foreign && { foreign }) };

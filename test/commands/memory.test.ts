@@ -188,6 +188,15 @@ describe('a version that a sync brings', () => {
     given(memory, stored(-20, 'ada')).when(take, brought(mine, ada)).gives(mine);
   });
 
+  it('is taken beside a later one of the same author that had not seen it: that one was written elsewhere', () => {
+    const first = stored(-30, 'ada');
+    const seen = { 'node:ada': first.data.clock };
+    const here = stored(-10, 'ada', seen);
+    const offline = stored(-20, 'ada', seen);
+    given(memory, first, here).when(take, brought(offline, ada)).gives(offline);
+    given(memory, first, here, offline).when(take, brought(offline, ada)).answers({ taken: false });
+  });
+
   it('is not taken twice, nor after it was replaced', () => {
     for (const facts of [[mine], [stored(-20, 'ada'), mine], [stored(-1, 'ada', { 'node:ada': at(-5, 'ada') })]]) {
       given(memory, ...facts)
