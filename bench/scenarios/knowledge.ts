@@ -50,7 +50,7 @@ export async function knowledge(bench: Bench): Promise<readonly Figure[]> {
   }
 }
 
-/** Others than those that the node changes, in the node's own name. */
+/** In the node's own name; others than those that the node changes, but for one of the second round, of which both versions stay. */
 async function changeAtHub(hub: HubProcess, token: string, round: number): Promise<void> {
   for (let at = 0; at < differing / 2; at++) {
     const id = `m${1 + at * Math.floor(memories / differing) + (round % 5)}`;
