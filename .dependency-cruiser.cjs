@@ -64,7 +64,7 @@ module.exports = {
           part('commands/'),
           part('events/(?!log-|follow|group-commit)'),
           part('protocol/'),
-          part('(errors|kernel|knowledge)\\.ts$'),
+          part('(errors|kernel|knowledge|tracing)\\.ts$'),
         ],
       },
     },
@@ -99,7 +99,7 @@ module.exports = {
         pathNot: [
           part('projections/'),
           part('events/'),
-          part('(errors|kernel|knowledge|thread|lease|canonical-json)\\.ts$'),
+          part('(errors|kernel|knowledge|thread|lease|canonical-json|tracing|tracing/traceparent)\\.ts$'),
         ],
       },
     },
@@ -175,8 +175,8 @@ module.exports = {
         path: part(''),
         pathNot: [
           part('client/'),
-          part('protocol/'),
-          part('(protocol|knowledge|negentropy|call-parts|private-file|input|errors)\\.ts$'),
+          part('(protocol|p2p)/'),
+          part('(protocol|knowledge|negentropy|call-parts|private-file|input|errors|egress|ed25519)\\.ts$'),
         ],
         dependencyTypesNot: ['type-only'],
       },
@@ -189,9 +189,9 @@ module.exports = {
         path: part(''),
         pathNot: [
           part('client/'),
-          part('protocol/'),
-          part('(protocol|knowledge|negentropy|call-parts|private-file|input|errors|kernel)\\.ts$'),
-          part('events/(node|heartbeat|health|message|memory|knowledge|sovereignty)\\.ts$'),
+          part('(protocol|p2p)/'),
+          part('(protocol|knowledge|negentropy|call-parts|private-file|input|errors|egress|ed25519|kernel)\\.ts$'),
+          part('events/(node|heartbeat|health|message|file|memory|knowledge|sovereignty)\\.ts$'),
         ],
       },
     },
@@ -209,7 +209,10 @@ module.exports = {
       from: { path: part('cli/') },
       to: {
         path: part(''),
-        pathNot: [part('(cli|client|backup)/'), part('(main|config|kernel|version|backends)\\.ts$')],
+        pathNot: [
+          part('(cli|client|backup|p2p|protocol)/'),
+          part('(main|config|kernel|thread|version|backends)\\.ts$'),
+        ],
       },
     },
   ],

@@ -8,6 +8,7 @@ COPY package.json package-lock.json ./
 # Scripts wait until the sources are there: `prepare` builds them.
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
+COPY infra/bundle.mjs infra/
 COPY src src
 RUN npm rebuild better-sqlite3 && npm run build && npm prune --omit=dev --ignore-scripts
 
@@ -21,7 +22,8 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # SQLite files, the keyring and the log lie here when there is no DATABASE_URL.
-RUN mkdir /data && chown node:node /data
+# Replicas share /data/files: it is there, so that a volume in its place belongs to this user.
+RUN mkdir -p /data/files && chown -R node:node /data
 VOLUME /data
 USER node
 EXPOSE 3002

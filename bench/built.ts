@@ -12,10 +12,13 @@ import type * as PostgresLog from '../src/events/log-postgres.ts';
 import type * as SqliteLog from '../src/events/log-sqlite.ts';
 import type * as Kernel from '../src/kernel.ts';
 import type * as Main from '../src/main.ts';
+import type * as Metrics from '../src/metrics.ts';
 import type * as Projections from '../src/projections/views.ts';
 import type * as Protocol from '../src/protocol.ts';
 import type * as SessionToken from '../src/services/identity-auth/session-token.ts';
 import type * as Manifest from '../src/services/manifest.ts';
+import type * as Flushes from '../src/tracing/flushes.ts';
+import type * as Tracing from '../src/tracing.ts';
 
 interface Modules {
   readonly 'client/key-file': typeof KeyFile;
@@ -30,10 +33,13 @@ interface Modules {
   readonly 'events/log-sqlite': typeof SqliteLog;
   readonly kernel: typeof Kernel;
   readonly main: typeof Main;
+  readonly metrics: typeof Metrics;
   readonly 'projections/views': typeof Projections;
   readonly protocol: typeof Protocol;
   readonly 'services/identity-auth/session-token': typeof SessionToken;
   readonly 'services/manifest': typeof Manifest;
+  readonly tracing: typeof Tracing;
+  readonly 'tracing/flushes': typeof Flushes;
 }
 
 /** The built program, for `node` itself. */

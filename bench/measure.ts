@@ -58,7 +58,7 @@ export async function takeTurns<const N extends string>(
 export async function closedLoop(
   writers: number,
   ms: number,
-  work: (writer: number) => Promise<void>,
+  work: (writer: number) => Promise<unknown>,
 ): Promise<number> {
   const began = performance.now();
   let done = 0;

@@ -21,6 +21,7 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:announcement': 'An administrator speaks to everyone.',
   'federation:entity-registered': 'An entity was registered.',
   'federation:entity-unregistered': 'An entity is gone.',
+  'federation:secret-changed': 'A secret that this node may read has another version or other readers',
   'federation:limit-warning': 'Four fifths of a limit of this node are used.',
   'federation:subscribe': 'Asks for events by pattern, from now on or from a position on.',
   'federation:unsubscribe': 'Ends a subscription of this connection.',
@@ -35,6 +36,8 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:message:read': 'Says that messages were read.',
   'federation:message:refuse': 'Says that this node will not have a message.',
   'federation:message:state': 'A message of this node expired, or was refused.',
+  'federation:file': 'There is a file that this node may fetch.',
+  'federation:file:progress': 'How far the bytes of a file are on their way.',
   'federation:channel:join': 'Hears a channel from now on.',
   'federation:channel:leave': 'Hears a channel no more.',
   'federation:ping': 'How long is the way to this node and back?',
@@ -48,6 +51,8 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:knowledge:offer': 'Somebody would have this node sync now.',
   'federation:knowledge:progress': 'How far a sync of this node is.',
   'federation:knowledge:withdraw': 'Copies that no rule allows any more are to go.',
+  'federation:p2p:roster': 'The newest roster of members: asked for; or the news that there is another.',
+  'federation:p2p:return': 'Hands in what nodes said among themselves while the hub was silent.',
   'federation:models': 'Says which models this node has.',
   'federation:task:assigned': 'A task for this node to do.',
   'federation:task:cancelled': 'A task is not this node’s any more.',
@@ -63,7 +68,7 @@ const summaries: Record<ClientPacketName | HubPacketName, string> = {
   'federation:node-joined': 'A node registered, or came back.',
   'federation:node-left': 'A node said goodbye, was lost, or was removed.',
   'federation:health-alert': 'A measure of a node crossed a threshold, changed its level, or is well again.',
-  'federation:degraded': 'The hub does less than it should, or this replica goes: come back when it says.',
+  'federation:degraded': 'How much this replica puts aside from now on, or that it goes: come back when it says.',
   'federation:revoked': 'This session is over, and trying again would not help.',
   'federation:error': 'A packet sent without an acknowledgement was refused, or the connection is.',
 };
@@ -73,7 +78,11 @@ export function asyncApi(): object {
   const operations: Record<string, object> = {};
   for (const [name, { packet, ack }] of entries(clientPackets)) {
     const id = idOf(name);
-    const messages = { packet: message(name, packet), ack: message(`${name}, done`, ack), failure: failureRef };
+    const messages = {
+      packet: message(name, traceable(packet)),
+      ack: message(`${name}, done`, ack),
+      failure: failureRef,
+    };
     channels[id] = { address: name, summary: summaries[name], messages };
     operations[id] = {
       action: 'receive',
@@ -122,6 +131,13 @@ const failureRef = ref('components', 'messages', 'failure');
 
 function message(title: string, schema: TSchema): object {
   return { title, payload: JSON.parse(JSON.stringify(schema)) }; // TypeBox's own marks do not survive JSON
+}
+
+/** Any packet to the hub may name the trace that it belongs to. */
+function traceable(packet: TSchema): TSchema {
+  const { properties } = packet as { properties?: object }; // JSON Schema's own word; every packet is an object
+  const traceparent = { type: 'string', description: 'W3C Trace Context; what is none is overlooked' };
+  return { ...packet, properties: { ...properties, traceparent } };
 }
 
 function ref(...path: string[]): { $ref: string } {

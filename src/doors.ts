@@ -20,9 +20,11 @@ import proxyAddress from '@fastify/proxy-addr';
 import type { About } from './commands/execute.ts';
 import type { Config } from './config.ts';
 import { type Code, codes, isRefusal, type Refusal, refuse } from './errors.ts';
+import type { Level } from './events/degradation.ts';
 import type { LimitKind } from './events/limits.ts';
 import type { Admission, NodeProfile, NodeRole } from './events/node.ts';
 import type { Kernel } from './kernel.ts';
+import type { Work } from './shedding.ts';
 
 /** Who stands at the door. */
 export type Identity =
@@ -136,6 +138,8 @@ export interface LimitGuard {
   enter(identity: Identity, address: string, kind: 'requests' | 'messages', bytes: number): Passage | Promise<Passage>;
   /** Bytes that went over the wire besides; taken even when that makes a debt. */
   spend(identity: Identity, address: string, bytes: number): void;
+  /** Takes bytes that are about to pass. Answers 0 when they may; else, and nothing is taken then, how many milliseconds to wait. */
+  pass(identity: Identity, address: string, bytes: number): number | Promise<number>;
 }
 
 /** Something that was asked at a door, as the audit log tells of it. */
@@ -158,10 +162,22 @@ export interface AuditGuard {
   sensitive(asked: Asked): Promise<void>;
 }
 
-/** A place for one guard. */
-class Slot<Guard> {
+/** Gives a place among what is under way back. */
+export type Leave = () => void;
+
+/** Judges whether a replica that has more to do than it can takes something on. It is asked before anything else is done. */
+export interface LoadGuard {
+  readonly level: Level;
+  /** By the level alone. Refuses `shedding`. */
+  judge(work: Work): Refusal | undefined;
+  /** As `judge`, and gives it a place among what is under way, for which a request may wait a moment. Refuses `shedding`. */
+  enter(work: Work, door: 'http' | 'socket'): Leave | Refusal | Promise<Leave | Refusal>;
+}
+
+/** A place for one guard. Where a service is started anew there are two for a while: the one that came last guards until it goes. */
+export class Slot<Guard> {
   readonly #name: string;
-  #guard: Guard | undefined;
+  #guards: readonly { readonly guard: Guard }[] = [];
 
   constructor(name: string) {
     this.#name = name;
@@ -169,15 +185,21 @@ class Slot<Guard> {
 
   /** Puts the guard in; what is returned takes it out again. */
   fill(guard: Guard): () => void {
-    this.#guard = guard;
+    const one = { guard };
+    this.#guards = [...this.#guards, one];
     return () => {
-      if (this.#guard === guard) this.#guard = undefined;
+      this.#guards = this.#guards.filter((other) => other !== one);
     };
   }
 
   /** The guard, or the refusal that shuts the door. */
   get(): Guard | Refusal {
-    return this.#guard ?? refuse('guard_unavailable', `the ${this.#name} guard is not running`);
+    return this.find() ?? refuse('guard_unavailable', `the ${this.#name} guard is not running`);
+  }
+
+  /** The guard, if it is there: of a door that stays open without. */
+  find(): Guard | undefined {
+    return this.#guards.at(-1)?.guard;
   }
 }
 
@@ -186,9 +208,18 @@ const limits = { headersTimeout: 10_000, requestTimeout: 30_000, connectionsChec
 /** Newer versions of Node ask this, and serve what is not taken like any other request. */
 const upgrades = { shouldUpgradeCallback: takesUpgrade };
 /** Connections of all kinds; sockets have a bound of their own, below this. */
-const mostConnections = 24_000;
+export const mostConnections = 24_000;
+/** Connections that the system may hold until they are accepted: beyond it, who connects is made to wait for seconds. */
+const mostUnaccepted = 4_096;
 /** Header lines that Node keeps; it leaves out what comes after. */
 const mostHeaders = 100;
+
+type HttpHandler = (request: IncomingMessage, response: ServerResponse) => void;
+/** What a request is by its method and URL; undefined when only the handler can tell. */
+type WorkOf = (method: string, url: string) => Work | undefined;
+
+/** A body that is longer is not waited for when its request is turned away. */
+const mostUnread = 64 * 1024;
 
 /** Where sockets connect: the only path on which the hub takes an upgrade. */
 export const socketPath = '/socket.io/';
@@ -201,6 +232,8 @@ export class Doors {
   readonly access = new Slot<Guard>('access');
   readonly limits = new Slot<LimitGuard>('rate');
   readonly audit = new Slot<AuditGuard>('audit');
+  /** Filled by degradation. It guards the replica, not what is behind the door: without it all is served. */
+  readonly load = new Slot<LoadGuard>('load');
   readonly server: Server;
   readonly #trusted: (address: string, hop: number) => boolean;
   readonly #kernel: Kernel;
@@ -209,14 +242,14 @@ export class Doors {
   readonly #queued = new Set<Duplex>();
   /** What a connection is announced to the server with, when it can be read. */
   readonly #connected: 'connection' | 'secureConnection';
-  #handler: ((request: IncomingMessage, response: ServerResponse) => void) | undefined;
+  #handler: HttpHandler | undefined;
+  #workOf: WorkOf | undefined;
 
   constructor(config: Config, kernel: Kernel) {
     this.#kernel = kernel;
     this.#trusted = proxyAddress.compile([...config.trustedProxies]);
     const handle = (request: IncomingMessage, response: ServerResponse) => {
-      if (this.#handler) this.#handler(request, response);
-      else sayNotReady(response);
+      this.#weigh(request, response);
     };
     this.server = config.tls
       ? createTlsServer(
@@ -266,16 +299,27 @@ export class Doors {
     if (!isRefusal(audit)) audit.refused(asked, code);
   }
 
+  /** Connections that are open, sockets among them. */
+  connections(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.server.getConnections((error, count) => (error ? reject(error) : resolve(count)));
+    });
+  }
+
   /** Where a request comes from: the peer, or what a proxy that is trusted says of it. */
   addressOf(request: IncomingMessage): string {
     return proxyAddress(request, this.#trusted) ?? '';
   }
 
-  /** Gives HTTP requests to a handler; what is returned takes it away again. */
-  serveHttp(handler: (request: IncomingMessage, response: ServerResponse) => void): () => void {
+  /**
+   * Gives HTTP requests to a handler, but for those that the guard of the load turns away by what `workOf` says they are: that costs
+   * a tenth of what the handler would. What is returned takes the handler away again.
+   */
+  serveHttp(handler: HttpHandler, workOf: WorkOf): () => void {
     this.#handler = handler;
+    this.#workOf = workOf;
     return () => {
-      if (this.#handler === handler) this.#handler = undefined;
+      if (this.#handler === handler) this.#handler = this.#workOf = undefined;
     };
   }
 
@@ -283,7 +327,7 @@ export class Doors {
   listen(port: number, host: string): Promise<number> {
     return new Promise((resolve, reject) => {
       this.server.once('error', reject);
-      this.server.listen(port, host, () => {
+      this.server.listen(port, host, mostUnaccepted, () => {
         this.server.removeListener('error', reject);
         resolve((this.server.address() as AddressInfo).port); // a TCP server's address is an AddressInfo
       });
@@ -301,6 +345,24 @@ export class Doors {
     });
     await closed;
     calm();
+  }
+
+  #weigh(request: IncomingMessage, response: ServerResponse): void {
+    const guard = this.load.find();
+    const work = guard && this.#workOf?.(request.method ?? '', request.url ?? '');
+    const entered = guard && work ? guard.enter(work, 'http') : undefined;
+    if (entered instanceof Promise) void entered.then((later) => this.#go(request, response, later));
+    else this.#go(request, response, entered);
+  }
+
+  #go(request: IncomingMessage, response: ServerResponse, entered: Leave | Refusal | undefined): void {
+    if (isRefusal(entered)) return void turnAway(request, response, entered);
+    if (entered) {
+      if (response.destroyed) return void entered(); // who waited is gone
+      response.once('close', entered);
+    }
+    if (this.#handler) this.#handler(request, response);
+    else sayNotReady(response);
   }
 
   /**
@@ -359,6 +421,21 @@ function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMe
 function sayNotReady(response: ServerResponse): void {
   response.writeHead(codes.not_ready.status, { 'content-type': 'application/problem+json', 'retry-after': '1' });
   response.end(problem('not_ready'));
+}
+
+/** The answer to what is put aside. */
+function turnAway({ headers }: IncomingMessage, response: ServerResponse, { refused, detail, extra }: Refusal): void {
+  const { status, title } = codes[refused];
+  const { retry_after_ms: ms } = extra as { retry_after_ms: number }; // the guard of the load gives it
+  const body = JSON.stringify({ ...extra, type: 'about:blank', title, status, code: refused, detail });
+  const long = headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > mostUnread;
+  response.writeHead(status, {
+    'content-type': 'application/problem+json',
+    'content-length': Buffer.byteLength(body),
+    'retry-after': String(Math.ceil(ms / 1000)),
+    ...(long && { connection: 'close' }),
+  });
+  response.end(body);
 }
 
 const requestTimeout = 'ERR_HTTP_REQUEST_TIMEOUT';

@@ -14,6 +14,7 @@ import type { AdminRow } from './projections/admins.ts';
 import type { AlertRow } from './projections/alerts.ts';
 import type { BanRow } from './projections/bans.ts';
 import type { ChannelMemberRow } from './projections/channels.ts';
+import type { DegradationRow } from './projections/degradation.ts';
 import type { EntityRow } from './projections/entities.ts';
 import type { FederationRow } from './projections/federation.ts';
 import type { InviteRow } from './projections/invites.ts';
@@ -23,16 +24,19 @@ import type { LimitsRow } from './projections/limits.ts';
 import type { LiveView } from './projections/live.ts';
 import type { MailboxRow } from './projections/mailboxes.ts';
 import type { ModelsRow } from './projections/models.ts';
+import type { NewestRosterRow } from './projections/newest-roster.ts';
 import type { NodeRow } from './projections/nodes.ts';
 import type { OpenTaskRow } from './projections/open-tasks.ts';
 import type { OperatorTokenRow } from './projections/operator-tokens.ts';
 import type { PeerRow } from './projections/peers.ts';
+import type { SecretRow } from './projections/secrets.ts';
 import type { SessionRow } from './projections/sessions.ts';
 import type { SovereigntyRow } from './projections/sovereignty.ts';
 import type { SubscriptionRow } from './projections/subscriptions.ts';
 import type { Views } from './projections/views.ts';
 import type { Readiness } from './readiness.ts';
 import type { SearchIndex } from './search.ts';
+import type { Tracer } from './tracing.ts';
 
 export interface Hub {
   readonly config: Config;
@@ -54,6 +58,7 @@ export interface Hub {
     readonly invites: LiveView<InviteRow>;
     readonly joins: LiveView<JoinRow>;
     readonly limits: LiveView<LimitsRow>;
+    readonly degradation: LiveView<DegradationRow>;
     readonly operatorTokens: LiveView<OperatorTokenRow>;
     readonly openTasks: LiveView<OpenTaskRow>;
     readonly models: LiveView<ModelsRow>;
@@ -62,6 +67,8 @@ export interface Hub {
     readonly mailboxes: LiveView<MailboxRow>;
     readonly sovereignty: LiveView<SovereigntyRow>;
     readonly peers: LiveView<PeerRow>;
+    readonly secrets: LiveView<SecretRow>;
+    readonly newestRoster: LiveView<NewestRosterRow>;
   };
   readonly keyring: Keyring;
   /** Messages and memories by their words. */
@@ -69,6 +76,7 @@ export interface Hub {
   /** The way out to addresses that others name. */
   readonly egress: Egress;
   readonly metrics: Metrics;
+  readonly tracing: Tracer;
   /** Opened at the first call. Rejects when they cannot be opened now. */
   readonly jobs: () => Promise<Jobs>;
   readonly doors: Doors;

@@ -18,6 +18,8 @@ export type JobWorker<Data = unknown> = Worker<Data, void, string, IQueueBackend
 
 export interface Jobs {
   readonly backend: 'redis' | 'postgres' | 'process';
+  /** Whether the store answers, as far as is known. */
+  readonly present: boolean;
   /** The same one at each call. */
   queue(name: QueueName): JobQueue;
   /**
@@ -105,23 +107,35 @@ export async function openJobs(options: {
 const letInMs = 500;
 const longestRetryMs = 30_000;
 
-/** Opens the jobs without holding anything up, and calls back with them; tries until it is stopped. */
+const lookMs = 1_000;
+
+/** Opens the jobs without holding anything up, and calls back with them; tries until it is stopped. Says while their store is away. */
 export function whenOpen(
   { kernel, jobs }: { readonly kernel: Kernel; readonly jobs: () => Promise<Jobs> },
+  standing: { degraded(reason: string | undefined): void },
   opened: (jobs: Jobs) => void,
 ): Cancel {
   let stopped = false;
   let cancelTimer = () => {};
+  const tell = ({ present }: { readonly present: boolean }) =>
+    standing.degraded(present ? undefined : 'the store of jobs is away: what they would do at once waits for a sweep');
   const tryIn = (ms: number, nextMs: number) => {
     cancelTimer = kernel.after(ms, () => {
       jobs().then(
-        (there) => stopped || opened(there),
+        (there) => {
+          if (stopped) return;
+          opened(there);
+          tell(there);
+          cancelTimer = kernel.every(lookMs, () => tell(there));
+        },
         (error: unknown) => {
+          if (stopped) return;
           kernel.log.warn(
             { err: error },
             'the jobs could not be opened; their work is done without them where it can be',
           );
-          if (!stopped) tryIn(nextMs, Math.min(2 * nextMs, longestRetryMs));
+          tell({ present: false });
+          tryIn(nextMs, Math.min(2 * nextMs, longestRetryMs));
         },
       );
     });
@@ -206,6 +220,10 @@ class OpenJobs implements Jobs {
     worker.on('error', (error) => this.#heard(name, error));
     this.#workers.push(worker);
     return worker;
+  }
+
+  get present(): boolean {
+    return this.#store.present;
   }
 
   onDoubt(listener: () => void): Cancel {

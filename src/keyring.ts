@@ -19,6 +19,7 @@ import {
 } from './keyring/hub-keys.ts';
 import type { OpenTexts } from './keyring/open-texts.ts';
 import { asKeys, type KeyringStore } from './keyring/store.ts';
+import type { VaultKeys } from './keyring/vault-keys.ts';
 
 export interface Keyring {
   /** The key to sign with now. */
@@ -49,6 +50,8 @@ export interface Keyring {
   erase(subject: string): Promise<number>;
   /** Another replica erased the subject: drops what is remembered of it. */
   forget(subject: string): void;
+  /** Keys of the secrets vault. */
+  readonly vaultKeys: VaultKeys;
   close(): Promise<void>;
 }
 
@@ -157,6 +160,10 @@ class StoredKeyring implements Keyring {
 
   forget(subject: string): void {
     this.#dataKeys.forget(subject);
+  }
+
+  get vaultKeys(): VaultKeys {
+    return this.#store.vault;
   }
 
   close(): Promise<void> {

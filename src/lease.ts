@@ -16,8 +16,8 @@ export interface Lease {
   readonly epoch: number;
   /** Called with `held()` each time it changed. Answers how to stop listening. */
   onChange(listener: (held: boolean) => void): Cancel;
-  /** Gives it up at once and stops trying. Twice is harmless. */
-  release(): Promise<void>;
+  /** Gives it up at once and stops trying. Twice is harmless. `forget`: nothing is left of it, and its epoch begins anew. */
+  release(forget?: 'forget'): Promise<void>;
 }
 
 export interface Leases {
@@ -25,6 +25,8 @@ export interface Leases {
   acquire(name: string): Lease;
   /** Names of those that are asked for here, and whether they are held now. */
   duties(): readonly { readonly name: string; readonly held: boolean }[];
+  /** Forgets those whose names begin so and that nobody has held for a minute: holders that died left them. */
+  tidy(prefix: string): Promise<void>;
   /** Gives up all. */
   close(): Promise<void>;
 }
@@ -45,11 +47,14 @@ export function soleLeases(epoch: number): Leases {
     leases.add(lease);
     return lease;
   };
-  return { acquire, duties: () => dutiesOf(leases), close: async () => {} };
+  return { acquire, duties: () => dutiesOf(leases), tidy: async () => {}, close: async () => {} };
 }
 
+/** Names with a colon are of single things, and no duties. */
 function dutiesOf(leases: ReadonlySet<Lease>): { name: string; held: boolean }[] {
-  return [...leases].map((lease) => ({ name: lease.name, held: lease.held() }));
+  return [...leases]
+    .filter(({ name }) => !name.includes(':'))
+    .map((lease) => ({ name: lease.name, held: lease.held() }));
 }
 
 const leaseMs = 3_000;
@@ -75,6 +80,9 @@ export function postgresLeases(url: string, kernel: Kernel): Leases {
       return lease;
     },
     duties: () => dutiesOf(leases),
+    async tidy(prefix) {
+      await pool.query(tidySql, [prefix]);
+    },
     async close() {
       await Promise.all([...leases].map((lease) => lease.release()));
       if (!pool.ended) await pool.end();
@@ -92,6 +100,9 @@ const takeSql = `INSERT INTO federation_leases AS lease (name, holder, epoch, ex
 const renewSql = `UPDATE federation_leases SET expires_at = clock_timestamp() + interval '${leaseMs} milliseconds'
   WHERE name = $1 AND holder = $2 AND epoch = $3 AND expires_at > clock_timestamp() RETURNING epoch::int`;
 const releaseSql = `UPDATE federation_leases SET expires_at = '-infinity' WHERE name = $1 AND holder = $2 AND epoch = $3`;
+const forgetSql = `DELETE FROM federation_leases WHERE name = $1 AND holder = $2 AND epoch = $3`;
+const tidySql = `DELETE FROM federation_leases
+  WHERE starts_with(name, $1) AND expires_at < clock_timestamp() - interval '1 minute'`;
 
 class PostgresLease implements Lease {
   readonly name: string;
@@ -136,7 +147,7 @@ class PostgresLease implements Lease {
     return () => this.#listeners.delete(listener);
   }
 
-  async release(): Promise<void> {
+  async release(forget?: 'forget'): Promise<void> {
     if (this.#released) return;
     this.#released = true;
     this.#stop();
@@ -144,7 +155,8 @@ class PostgresLease implements Lease {
     this.#onReleased();
     await this.#running;
     // When this fails, the lease runs out by itself.
-    if (this.#epoch > 0) await this.#pool.query(releaseSql, [this.name, this.#holder, this.#epoch]).catch(() => {});
+    if (this.#epoch === 0) return;
+    await this.#pool.query(forget ? forgetSql : releaseSql, [this.name, this.#holder, this.#epoch]).catch(() => {});
   }
 
   async #try(): Promise<void> {

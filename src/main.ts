@@ -24,6 +24,7 @@ import { admins } from './projections/admins.ts';
 import { alerts } from './projections/alerts.ts';
 import { bans } from './projections/bans.ts';
 import { channels } from './projections/channels.ts';
+import { degradation } from './projections/degradation.ts';
 import { entities } from './projections/entities.ts';
 import { federation } from './projections/federation.ts';
 import { invites } from './projections/invites.ts';
@@ -32,16 +33,21 @@ import { keys } from './projections/keys.ts';
 import { nodeLimits } from './projections/limits.ts';
 import { mailboxes } from './projections/mailboxes.ts';
 import { models } from './projections/models.ts';
+import { newestRoster } from './projections/newest-roster.ts';
 import { nodes } from './projections/nodes.ts';
 import { openTasks } from './projections/open-tasks.ts';
 import { operatorTokens } from './projections/operator-tokens.ts';
 import { peers } from './projections/peers.ts';
+import { secrets } from './projections/secrets.ts';
 import { sessions } from './projections/sessions.ts';
 import { sovereignty } from './projections/sovereignty.ts';
 import { subscriptions } from './projections/subscriptions.ts';
 import { Readiness } from './readiness.ts';
 import { Retention } from './retention.ts';
 import { openSearch } from './search.ts';
+import { isPutAside } from './shedding.ts';
+import { observeFlushes } from './tracing/flushes.ts';
+import { openTracing } from './tracing.ts';
 import { version } from './version.ts';
 
 export interface RunningHub {
@@ -51,6 +57,8 @@ export interface RunningHub {
   /** The one admin token, on the start that founded the federation; it is shown once. */
   readonly adminToken: string | undefined;
   services(): readonly ServiceStatus[];
+  /** Resolves when a part failed without which it is none: then it should be stopped. */
+  readonly failed: Promise<Error>;
   /** Drains and stops. Twice is harmless. */
   stop(): Promise<void>;
 }
@@ -91,17 +99,21 @@ async function assemble(
     stops.push(() => lock.release());
   }
   const metrics = new Metrics(kernel);
-  const log = await openLog(config.logUrl, kernel, { observer: metrics.appends });
+  const tracing = await openTracing(config.tracing, kernel, version, metrics.spans);
+  stops.push(() => tracing.stop());
+  const observer = tracing.on ? { ...metrics.appends, wrote: observeFlushes(tracing, kernel) } : metrics.appends;
+  const log = await openLog(config.logUrl, kernel, { observer });
   stops.push(() => log.close());
   // The views' thread takes longest to be there; everything else happens meanwhile.
-  const opening = openViews({ url: config.viewsUrl, logUrl: config.logUrl, log, kernel, logLevel: config.logLevel });
+  const { viewsUrl, logUrl, logLevel } = config;
+  const opening = openViews({ url: viewsUrl, logUrl, log, kernel, logLevel, tracing });
   stops.push(async () => (await opening.catch(() => undefined))?.close());
   const keyring = await openKeyring(
     logBackend.kind === 'sqlite' ? sqliteKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
     kernel,
   );
   stops.push(() => keyring.close());
-  const executor = await Executor.start(log, kernel);
+  const executor = await Executor.start(log, kernel, tracing);
   stops.push(() => executor.close());
   const founding = await foundOnce(executor, config, kernel);
   const views = await opening;
@@ -109,13 +121,14 @@ async function assemble(
   stops.push(() => live.close());
   const readiness = new Readiness(kernel, log);
   stops.push(() => readiness.close());
-  const search = openSearch({ url: config.viewsUrl, log, keyring, leases: views.leases, kernel });
+  const doors = new Doors(config, kernel);
+  const slowly = () => isPutAside('message-persistence', doors.load.find()?.level);
+  const search = openSearch({ url: config.viewsUrl, log, keyring, leases: views.leases, kernel, slowly });
   stops.push(() => search.close());
   const egress = openEgress(config.egressAllow);
   stops.push(() => egress.close());
   const jobs = jobsOf(config, founding.federationId, kernel);
   stops.push(async () => (await jobs.opened?.catch(() => undefined))?.close());
-  const doors = new Doors(config, kernel);
   stops.push(() => doors.close(1_000));
   const hub: Hub = {
     config,
@@ -128,6 +141,7 @@ async function assemble(
     search,
     egress,
     metrics,
+    tracing,
     jobs: () => jobs.open(),
     doors,
     readiness,
@@ -136,7 +150,11 @@ async function assemble(
     startedAt,
     services: () => lifecycle.status(),
   };
-  const lifecycle: Lifecycle = new Lifecycle(hub, (await loading).manifest);
+  let fail: (error: Error) => void = () => {};
+  const failed = new Promise<Error>((resolve) => {
+    fail = resolve;
+  });
+  const lifecycle: Lifecycle = new Lifecycle(hub, (await loading).manifest, fail);
   const retention = new Retention(hub, views.leases.acquire('retention'));
   stops.push(() => retention.close());
   await lifecycle.start();
@@ -150,7 +168,7 @@ async function assemble(
     { url, federation: founding.federationId, readyMs: Math.round(kernel.now() - startedAt) },
     'listening',
   );
-  return { url, ...founding, services: () => lifecycle.status(), stop };
+  return { url, ...founding, services: () => lifecycle.status(), failed, stop };
 }
 
 /** The small views that every replica keeps in memory. */
@@ -167,6 +185,7 @@ const inMemory = {
   access: accessLists,
   entities,
   limits: nodeLimits,
+  degradation,
   operatorTokens,
   openTasks,
   models,
@@ -175,6 +194,8 @@ const inMemory = {
   mailboxes,
   sovereignty,
   peers,
+  secrets,
+  newestRoster,
 };
 
 /** Founds the federation in an empty log, with one admin token; else finds it. Of several replicas, one founds. */

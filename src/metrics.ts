@@ -1,13 +1,17 @@
 /** What the hub counts and measures of itself, in the form that Prometheus reads. All of it is named here, with labels of few values. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { type Code, codes } from './errors.ts';
 import { catalog } from './events/catalog.ts';
 import type { AppendObserver } from './events/group-commit.ts';
 import type { AttemptEnd } from './events/task.ts';
 import type { Cancel, Kernel } from './kernel.ts';
+import { type Answered, AskedAtDoors, type Requested } from './metrics/doors.ts';
+import { Histogram } from './metrics/histogram.ts';
+import { count, countLate } from './metrics/late-counter.ts';
 import { factCounters, type GaugeLabels, type GaugeName, gauges } from './metrics/names.ts';
 import { openMetrics } from './metrics/open-metrics.ts';
-import type { ClientPacketName } from './protocol.ts';
+import type { ServiceName } from './tiers.ts';
+import type { SpanCount, SpanOutcome } from './tracing.ts';
 
 /** Where something was asked. */
 export type Door = 'http' | 'socket';
@@ -32,8 +36,6 @@ const instant = [
 const brief = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5];
 const long = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1_800, 7_200];
 
-const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
-
 /** First word of each type. */
 const categoryOf = new Map(Object.keys(catalog).map((type) => [type, type.slice(0, type.indexOf('.'))]));
 
@@ -41,26 +43,31 @@ const categoryOf = new Map(Object.keys(catalog).map((type) => [type, type.slice(
 export class Metrics {
   /** To be given to the log. */
   readonly appends: AppendObserver;
+  /** Appends that wait or are being written. */
+  appendsWaiting: () => number = () => 0;
   readonly #registry = new Registry();
   readonly #kernel: Kernel;
+  readonly #histograms: Histogram[] = [];
   readonly #readings = new Set<Reading>();
   readonly #gauges: Readonly<Record<GaugeName, Gauge>>;
   /** Events that this replica appended, by type. Made into counters when they are asked for, to cost an append next to nothing. */
   readonly #facts = new Map<string, number>();
   readonly #errors: Counter;
   readonly #refusals: Counter;
-  /** Like the facts; the values of the labels, with a space between. */
-  readonly #requests = new Map<string, number>();
-  readonly #requestSeconds: Histogram;
-  readonly #packets = new Map<string, number>();
-  readonly #packetSeconds: Histogram;
+  readonly #doors: AskedAtDoors;
   readonly #attemptsFailed: Counter;
   readonly #taskWait: Histogram;
   readonly #taskRun: Histogram;
   readonly #webhooks: Counter;
   readonly #webhookSeconds: Histogram;
   readonly #heals: Counter;
+  readonly #shed: Counter;
+  /** Spans of traces, by what became of them: to be given to the tracer. */
+  readonly spans: SpanCount;
   readonly #scrapeFailures: Counter;
+  /** Of the appends since they were asked for last. */
+  #appended = 0;
+  #appendedMs = 0;
   #scrape: Promise<string> | undefined;
 
   constructor(kernel: Kernel) {
@@ -68,8 +75,11 @@ export class Metrics {
     const registers = [this.#registry];
     const counter = (name: string, help: string, labelNames: string[] = []) =>
       new Counter({ name, help, labelNames, registers });
-    const histogram = (name: string, help: string, buckets: number[], labelNames: string[] = []) =>
-      new Histogram({ name, help, buckets, labelNames, registers });
+    const histogram = (name: string, help: string, buckets: number[], labels: string[] = []) => {
+      const made = new Histogram({ name, help, buckets, labels }, () => kernel.now());
+      this.#histograms.push(made);
+      return made;
+    };
 
     this.#errors = counter(
       'federation_errors_total',
@@ -77,24 +87,8 @@ export class Metrics {
       ['door', 'code'],
     );
     this.#refusals = counter('federation_refusals_total', 'Answers that say whoever asked may not', ['door', 'code']);
-    this.#countLate('federation_http_requests_total', 'HTTP requests that were answered', this.#requests, [
-      'method',
-      'route',
-      'status',
-    ]);
-    this.#requestSeconds = histogram(
-      'federation_http_request_duration_seconds',
-      'From the head of a request to the end of its answer; of streams, as long as they last',
-      brief,
-      ['method', 'route'],
-    );
-    this.#countLate('federation_packets_total', 'Packets that nodes sent', this.#packets, ['packet', 'outcome']);
-    this.#packetSeconds = histogram(
-      'federation_packet_duration_seconds',
-      'From a packet to its acknowledgement',
-      brief,
-      ['packet'],
-    );
+    this.#doors = new AskedAtDoors(this.#registry, () => kernel.now());
+    this.#histograms.push(this.#doors.requestSeconds, this.#doors.packetSeconds);
     this.#attemptsFailed = counter(
       'federation_task_attempts_failed_total',
       'Attempts that came to nothing and are followed by another, as written by this replica; lapsed are those with a cause other than reported or declined',
@@ -116,6 +110,19 @@ export class Metrics {
       'kind',
     ]);
     this.#heals = counter('federation_heal_requests_total', 'Starts of a service that had failed', ['service']);
+    this.#shed = counter('federation_shed_total', 'Requests and packets that were put aside for want of room', [
+      'door',
+      'service',
+    ]);
+    const outcomes: SpanOutcome[] = ['sent', 'failed', 'dropped', 'left-out'];
+    const spans = new Map<string, number>(outcomes.map((outcome) => [outcome, 0]));
+    this.spans = (outcome, more) => count(spans, outcome, more);
+    countLate(this.#registry, {
+      name: 'federation_trace_spans_total',
+      help: 'Spans of traces, by what became of them',
+      labels: ['outcome'],
+      counts: () => spans,
+    });
     this.#scrapeFailures = counter('federation_scrape_failures_total', 'Readings that a scrape had to leave out', [
       'reading',
     ]);
@@ -143,38 +150,47 @@ export class Metrics {
     (codes[code].status >= 500 ? this.#errors : this.#refusals).inc({ door, code });
   }
 
-  /** `route` is the template; undefined for a path that is not there. */
-  requested(method: string, route: string | undefined, status: number, tookMs: number): void {
-    const labels = { method: methods.has(method) ? method : 'other', route: route ?? '(none)' };
-    count(this.#requests, `${labels.method} ${labels.route} ${Math.floor(status / 100)}xx`);
-    this.#requestSeconds.observe(labels, tookMs / 1000);
+  /** A request that was answered. */
+  requested(requested: Requested): void {
+    this.#doors.requested(requested);
   }
 
-  /** `packet` is undefined for a name that is none. */
-  packet(packet: ClientPacketName | undefined, outcome: 'ok' | 'refused' | 'failed', tookMs: number): void {
-    const labels = { packet: packet ?? '(none)' };
-    count(this.#packets, `${labels.packet} ${outcome}`);
-    this.#packetSeconds.observe(labels, tookMs / 1000);
+  /** A packet that was answered. */
+  packet(answered: Answered): void {
+    this.#doors.answered(answered);
   }
 
   /** One call of a webhook: of the callback of a task, or of a subscription. */
   webhook(kind: 'callback' | 'subscription', outcome: 'delivered' | 'failed', tookMs: number): void {
     this.#webhooks.inc({ kind, outcome });
-    this.#webhookSeconds.observe({ kind }, tookMs / 1000);
+    this.#webhookSeconds.observe(kind, tookMs / 1000);
   }
 
   /** A task was given to a node. Say it at the replica that wrote so. */
   taskAssigned(waitedMs: number): void {
-    this.#taskWait.observe(Math.max(0, waitedMs) / 1000);
+    this.#taskWait.observe('', Math.max(0, waitedMs) / 1000);
   }
 
   /** An attempt at a task ended. Say it at the replica that wrote so. `ranMs` is undefined when nobody had it. */
   taskAttemptEnded(outcome: 'completed' | 'failed' | 'cancelled', ranMs: number | undefined): void {
-    if (ranMs !== undefined) this.#taskRun.observe({ outcome }, Math.max(0, ranMs) / 1000);
+    if (ranMs !== undefined) this.#taskRun.observe(outcome, Math.max(0, ranMs) / 1000);
   }
 
   taskAttemptFailed(cause: AttemptEnd): void {
     this.#attemptsFailed.inc({ cause });
+  }
+
+  /** Something was put aside: by the level, or because there was no place for it. */
+  shed(door: Door, service: ServiceName): void {
+    this.#shed.inc({ door, service });
+  }
+
+  /** Appends that wait now, and how long those took on average that were written since this was asked last. */
+  takeAppends(): { queued: number; written: number; meanMs: number } {
+    const written = this.#appended;
+    const meanMs = this.#appended === 0 ? 0 : this.#appendedMs / this.#appended;
+    this.#appended = this.#appendedMs = 0;
+    return { queued: this.appendsWaiting(), written, meanMs };
   }
 
   /** A service that had failed is started again. */
@@ -203,9 +219,10 @@ export class Metrics {
       this.#scrape = undefined;
     });
     const text = await this.#scrape;
+    const histograms = [...this.#histograms, this.#doors.seconds()].map((each) => each.text(format)).join('');
     return format === 'openmetrics'
-      ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: openMetrics(text) }
-      : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: text };
+      ? { contentType: Registry.OPENMETRICS_CONTENT_TYPE, body: `${openMetrics(text)}${histograms}# EOF\n` }
+      : { contentType: Registry.PROMETHEUS_CONTENT_TYPE, body: `${text}${histograms}` };
   }
 
   async #read(): Promise<string> {
@@ -243,64 +260,39 @@ export class Metrics {
     return {
       now: () => this.#kernel.monotonicMs(),
       queue: (depth) => {
+        this.appendsWaiting = depth;
         this.onScrape({ name: 'log queue', gauges: ['logQueue'], read: () => this.set('logQueue', {}, depth()) });
       },
       appended: ({ events }, tookMs) => {
-        appendSeconds.observe(tookMs / 1000);
+        appendSeconds.observe('', tookMs / 1000);
+        this.#appended++;
+        this.#appendedMs += tookMs;
         for (const { type } of events) count(this.#facts, type);
       },
       flushed: (_appends, events, tookMs) => {
-        flushSeconds.observe(tookMs / 1000);
-        flushEvents.observe(events);
+        flushSeconds.observe('', tookMs / 1000);
+        flushEvents.observe('', events);
       },
     };
   }
 
-  /** A counter of what is counted by the values of its labels, with a space between. */
-  #countLate(name: string, help: string, counts: ReadonlyMap<string, number>, labelNames: string[]): void {
-    new Counter({
-      name,
-      help,
-      labelNames,
-      registers: [this.#registry],
-      collect() {
-        this.reset();
-        for (const [key, value] of counts) {
-          const values = key.split(' ');
-          this.inc(Object.fromEntries(labelNames.map((label, at) => [label, values[at]!])), value);
-        }
-      },
-    });
-  }
-
   #countFacts(): void {
-    const registers = [this.#registry];
-    const facts = this.#facts;
-    new Counter({
-      name: 'federation_events_appended_total',
-      help: 'Events that this replica wrote, by the first word of their type',
-      labelNames: ['category'],
-      registers,
-      collect() {
-        this.reset();
-        for (const [type, category] of categoryOf) this.inc({ category }, facts.get(type) ?? 0);
+    const of = (type: string) => this.#facts.get(type) ?? 0;
+    const late = (name: string, help: string, labels: string[], counts: () => Iterable<[string, number]>) =>
+      countLate(this.#registry, { name, help, labels, counts });
+    late(
+      'federation_events_appended_total',
+      'Events that this replica wrote, by the first word of their type',
+      ['category'],
+      () => {
+        const counts = new Map<string, number>();
+        for (const [type, category] of categoryOf) count(counts, category, of(type));
+        return counts;
       },
-    });
-    for (const [type, { name, help }] of Object.entries(factCounters)) {
-      new Counter({
-        name,
-        help,
-        registers,
-        collect() {
-          this.reset();
-          this.inc(facts.get(type) ?? 0);
-        },
-      });
-    }
+    );
+    late('federation_facts_total', 'Events that this replica wrote, by their type', ['type'], () =>
+      [...categoryOf.keys()].map((type) => [type, of(type)]),
+    );
+    for (const [type, { name, help }] of Object.entries(factCounters)) late(name, help, [], () => [['', of(type)]]);
   }
-}
-
-/** Costs a tenth of what a counter of prom-client costs. */
-function count(counts: Map<string, number>, key: string): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
 }

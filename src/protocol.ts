@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import { type TSchema, Type } from 'typebox';
 import { canonicalJson } from './canonical-json.ts';
+import { Level } from './events/degradation.ts';
 import { EntityId, EntityKind, EntityProfile } from './events/entity.ts';
 import { AnnouncementLevel } from './events/federation.ts';
 import { AlertLevel, AlertMeasure } from './events/health.ts';
@@ -11,10 +12,14 @@ import { ModelClaims } from './events/model.ts';
 import { NodeId, NodeProfile, NodeRole, PublicKey } from './events/node.ts';
 import { EventFilter, EventPatterns } from './events/subscription.ts';
 import { Backoff, Callback, Priority, Requirements, TaskError, TaskId, TaskType } from './events/task.ts';
+import { filePushes } from './protocol/files.ts';
 import { knowledgePackets, knowledgePushes } from './protocol/knowledge.ts';
 import { messagePackets, messagePushes } from './protocol/messages.ts';
+import { p2pPackets, p2pPushes } from './protocol/p2p.ts';
+import { secretPushes } from './protocol/secrets.ts';
 import { Bytes, closed, done, Position, Time } from './protocol/shapes.ts';
 import type { Scope } from './rights.ts';
+import type { ServiceName } from './tiers.ts';
 
 export { closed } from './protocol/shapes.ts';
 
@@ -134,17 +139,19 @@ const chunk = Type.Optional(Bytes);
 const end = Type.Optional(Type.Literal(true));
 
 /**
- * Client to hub. Packets are closed, at every depth: an unknown member is refused. Answers may grow. `who` may send it:
+ * Client to hub. Packets are closed, at every depth: an unknown member is refused. Answers may grow. `service` takes it; `who` may send it:
  * anyone, any node with a session, or a node with the right.
  */
 export const clientPackets = {
   'federation:challenge': {
+    service: 'identity-auth',
     who: 'anyone',
     packet: closed(Type.Object({ node_id: NodeId, purpose: Purpose })),
     ack: Type.Object({ ...done, nonce: Nonce, federation_id: Type.String(), expires_at: Time }),
   },
   /** The profile's members lie flat beside the proof. `purpose` is `register` unless it says `session`, which takes no profile. */
   'federation:register': {
+    service: 'identity-auth',
     who: 'anyone',
     packet: closed(
       Type.Object({
@@ -165,6 +172,7 @@ export const clientPackets = {
    * session of the node is over; this one goes on under the new key.
    */
   'federation:rotate': {
+    service: 'identity-auth',
     who: 'node',
     packet: closed(
       Type.Object({ public_key: PublicKey, nonce: Nonce, signature: Signature, new_signature: Signature }),
@@ -172,27 +180,36 @@ export const clientPackets = {
     ack: Type.Object({ ...done, ...opened }),
   },
   'federation:heartbeat': {
+    service: 'node-registry',
     who: 'node',
     packet: closed(Type.Object({ node_id: NodeId, ...Reading.properties })),
     ack: Type.Object({ ...done, position: Position }),
   },
-  'federation:renew': { who: 'node', packet: nothing, ack: Type.Object({ ...done, ...token }) },
+  'federation:renew': {
+    service: 'identity-auth',
+    who: 'node',
+    packet: nothing,
+    ack: Type.Object({ ...done, ...token }),
+  },
   /** Pushes what happened after `position`, in order; the answer, sent after those, says up to where. */
   'federation:resume': {
+    service: 'websocket-pool',
     who: 'node',
     packet: closed(Type.Object({ position: Position })),
     ack: Type.Object({ ...done, position: Position }),
   },
   /** Goodbye: the node counts as gone at once, not after a silence. */
-  'federation:leave': { who: 'node', packet: nothing, ack: Type.Object(done) },
+  'federation:leave': { service: 'node-registry', who: 'node', packet: nothing, ack: Type.Object(done) },
   /** Registers an entity of this node, or brings it up to date. */
   'entity:register': {
+    service: 'entity-registry',
     who: 'act',
     packet: closed(Type.Object({ entity_id: EntityId, kind: EntityKind, ...EntityProfile.properties })),
     ack: Type.Object({ ...done, entity: PublicEntity, position: Position }),
   },
   /** Asks for events as they happen, and before that those after a position. At most 64 a connection. */
   'federation:subscribe': {
+    service: 'event-bus',
     who: 'read',
     packet: closed(
       Type.Object({
@@ -204,12 +221,14 @@ export const clientPackets = {
     ack: Type.Object({ ...done, subscription: Type.String(), position: Position }),
   },
   'federation:unsubscribe': {
+    service: 'event-bus',
     who: 'read',
     packet: closed(Type.Object({ subscription: Type.String({ maxLength: 64 }) })),
     ack: Type.Object(done),
   },
   /** Hands in a task. `key` makes it known: sent again, it is the same task. */
   'federation:task:submit': {
+    service: 'task-queue',
     who: 'act',
     packet: closed(
       Type.Object({
@@ -221,6 +240,7 @@ export const clientPackets = {
   },
   /** Asks for a task that this node can do, for as long as it says. None in that time: `task` is null. */
   'federation:task:claim': {
+    service: 'task-queue',
     who: 'act',
     packet: closed(
       Type.Object({
@@ -232,11 +252,13 @@ export const clientPackets = {
   },
   /** Says that the work has begun: within 10 s, unless it is done by then. */
   'federation:task:started': {
+    service: 'task-queue',
     who: 'act',
     packet: closed(Type.Object(held)),
     ack: Type.Object({ ...done, position: Position }),
   },
   'federation:task:progress': {
+    service: 'task-queue',
     who: 'act',
     packet: closed(
       Type.Object({
@@ -248,12 +270,14 @@ export const clientPackets = {
     ack: Type.Object({ ...done, recorded: Type.Boolean() }),
   },
   'federation:task:complete': {
+    service: 'task-queue',
     who: 'act',
     packet: closed(Type.Object({ ...held, result: Type.Optional(Type.Unknown()) })),
     ack: Type.Object({ ...done, position: Position }),
   },
   /** `declined`: the work was never begun here, and is to go elsewhere. */
   'federation:task:fail': {
+    service: 'task-queue',
     who: 'act',
     packet: closed(
       Type.Object({
@@ -267,8 +291,10 @@ export const clientPackets = {
   },
   ...messagePackets,
   ...knowledgePackets,
+  ...p2pPackets,
   /** All models of this node, as it is from now on. */
   'federation:models': {
+    service: 'model-registry',
     who: 'act',
     packet: closed(Type.Object({ models: ModelClaims })),
     ack: Type.Object({ ...done, position: Position }),
@@ -278,6 +304,7 @@ export const clientPackets = {
    * acknowledgement comes when there is room for the next; with `open: false` nobody waits for more.
    */
   'federation:response': {
+    service: 'service-router',
     who: 'node',
     packet: closed(
       Type.Object({
@@ -293,7 +320,10 @@ export const clientPackets = {
     ),
     ack: Type.Object({ ...done, open: Type.Boolean() }),
   },
-} as const satisfies Record<string, { who: 'anyone' | 'node' | Scope; packet: TSchema; ack: TSchema }>;
+} as const satisfies Record<
+  string,
+  { service: ServiceName; who: 'anyone' | 'node' | Scope; packet: TSchema; ack: TSchema }
+>;
 
 const pushed = { position: Position, time: Time, node_id: NodeId };
 
@@ -356,6 +386,9 @@ export const hubPackets = {
   }),
   ...messagePushes,
   ...knowledgePushes,
+  ...secretPushes,
+  ...p2pPushes,
+  ...filePushes,
   /** An event that this connection subscribed to. */
   'federation:event': Type.Object({ subscription: Type.String(), event: CloudEvent }),
   /**
@@ -388,9 +421,14 @@ export const hubPackets = {
     percent: Type.Union([Type.Number(), Type.Null()]),
     threshold: Type.Optional(Type.Number()),
   }),
-  /** The hub does less than it should. With reason `draining`, this replica goes: come back after `retry_after_ms`. */
+  /**
+   * How much this replica puts aside from now on: `level`, and the services of which it does. `reason`: `load`, `order`, or `restored` at
+   * level normal. Without a level, with `draining` or `cut_off`, this replica goes: come back after `retry_after_ms`.
+   */
   'federation:degraded': Type.Object({
     reason: Type.String(),
+    level: Type.Optional(Level),
+    sheds: Type.Optional(Type.Array(Type.String())),
     retry_after_ms: Type.Optional(Type.Integer({ minimum: 0 })),
   }),
   /** This session is over and trying again would not help. Sent before the hub cuts the socket. */

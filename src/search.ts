@@ -88,6 +88,8 @@ export interface SearchOptions {
   readonly keyring: Keyring;
   readonly leases: Leases;
   readonly kernel: Kernel;
+  /** Whether the replica has more to do than it can, so that the index may wait. */
+  readonly slowly?: () => boolean;
 }
 
 /** Nothing is opened before it is asked for something, or a second from now: a start does not wait for it. */

@@ -26,6 +26,11 @@ type Reply =
   | { readonly id: number; readonly failure: Failure }
   | { readonly note: unknown };
 
+/** The file of a module that is started and not imported, by its path from here without its ending, which is that of this file: `.ts` from sources, `.js` built. */
+export function moduleFile(module: string): URL {
+  return new URL(`./${module}${import.meta.url.slice(-3)}`, import.meta.url);
+}
+
 /** The main side: `A` is the shape of the api that the module gives to `serve`. */
 export class Thread<A extends Api, Note = never> {
   readonly #worker: Worker;
@@ -35,19 +40,18 @@ export class Thread<A extends Api, Note = never> {
   #dead: Error | undefined;
 
   /**
-   * @param module URL of the module without its ending; it has the ending that this file has (`.ts` from sources, `.js` built).
+   * @param module see `moduleFile`.
    * @param data given to the module as `threadData()`.
    * @param onNote called with each `note` of the module.
    * @param resourceLimits sizes of its heap, in MiB, where the defaults do not suit.
    */
   constructor(
-    module: URL,
+    module: string,
     data: unknown,
     onNote: (note: Note) => void = () => {},
     resourceLimits: ResourceLimits = {},
   ) {
-    const file = new URL(module.href + import.meta.url.slice(-3));
-    this.#worker = new Worker(file, { workerData: data, resourceLimits });
+    this.#worker = new Worker(moduleFile(module), { workerData: data, resourceLimits });
     this.#worker.on('message', (reply: Reply) => {
       if ('note' in reply) return onNote(reply.note as Note);
       const waiting = this.#waiting.get(reply.id);

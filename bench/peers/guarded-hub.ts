@@ -110,7 +110,7 @@ function takeGuards({ doors }: Hub): void {
   doors.bans.fill(() => undefined);
   doors.access.fill(() => undefined);
   const nothing = { allowances: [], short: undefined };
-  doors.limits.fill({ enter: () => nothing, spend: () => {} });
+  doors.limits.fill({ enter: () => nothing, spend: () => {}, pass: () => 0 });
   doors.audit.fill({ refused: () => {}, read: () => {}, sensitive: async () => {} });
 }
 

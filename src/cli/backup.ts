@@ -19,7 +19,7 @@ export interface BackupArgs {
 export async function backup(hub: HubClient, output: Output, { folder, keyring, env }: BackupArgs): Promise<void> {
   const kernel = createKernel({ logLevel: 'warn' });
   if (keyring !== undefined) await checkKeyringFile(keyring, folder);
-  const progress = new Progress(output, kernel);
+  const progress = new Progress(output);
   const now = () => isoTime(kernel.now());
   const { body } = await hub.open('/backup/log');
   if (!body) throw new Error('the hub sent no backup');

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { readConfig } from '../config.ts';
 import { createKernel } from '../kernel.ts';
 import { type RunningHub, startHub } from '../main.ts';
+import { moduleFile } from '../thread.ts';
 import { DemoHubs } from './demo-hubs.ts';
 import { DemoMail } from './demo-mail.ts';
 import { DemoWork } from './demo-work.ts';
@@ -128,7 +129,7 @@ class Story {
   }
 
   start(name: string): void {
-    const module = new URL(`./demo-node${import.meta.url.slice(-3)}`, import.meta.url);
+    const module = moduleFile('cli/demo-node');
     this.#nodes.set(name, fork(module, [this.#url, name, join(this.#folder, `${name}.json`)], { stdio: 'ignore' }));
   }
 

@@ -116,6 +116,7 @@ const passing: ReadonlySet<string> = new Set([
   'not_ready',
   'rate_limited',
   'guard_unavailable',
+  'service_unavailable',
   'log_unavailable',
 ]);
 

@@ -7,8 +7,10 @@ import { registerAccess } from './access.ts';
 import { registerAudit } from './audit.ts';
 import { registerBackup } from './backup-commands.ts';
 import { registerChannels } from './channel.ts';
+import { registerDegradation } from './degradation.ts';
 import { registerEntities } from './entities.ts';
 import { registerEvents } from './events.ts';
+import { registerFiles } from './file.ts';
 import { registerGovern } from './govern.ts';
 import { HubClient, HubProblem } from './hub-client.ts';
 import { registerLimits } from './limits.ts';
@@ -16,10 +18,13 @@ import { registerMemories } from './memory.ts';
 import { registerMessages } from './message.ts';
 import { registerModels } from './models.ts';
 import { Output } from './output.ts';
+import { registerP2p } from './p2p.ts';
+import { registerSecrets } from './secret.ts';
 import { registerSovereignty } from './sovereignty.ts';
 import { registerSyncs } from './sync.ts';
 import { registerTasks } from './task.ts';
 import { registerTokens } from './tokens.ts';
+import { registerTop } from './top.ts';
 
 // Each command loads what it needs when it runs: `fedhub status` has no use for a database.
 
@@ -75,15 +80,20 @@ for (const register of [
   registerTasks,
   registerMessages,
   registerChannels,
+  registerFiles,
   registerMemories,
   registerSovereignty,
   registerSyncs,
+  registerSecrets,
   registerModels,
+  registerP2p,
   registerEvents,
   registerGovern,
   registerAccess,
   registerTokens,
   registerLimits,
+  registerDegradation,
+  registerTop,
   registerAudit,
   registerBackup,
 ]) {

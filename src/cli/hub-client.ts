@@ -17,12 +17,21 @@ export class HubProblem extends Error {
 const timeoutMs = 15_000;
 
 export class HubClient {
+  readonly url: string;
+  readonly token: string | undefined;
   readonly #base: string;
-  readonly #token: string | undefined;
+  readonly #signal: AbortSignal | undefined;
 
-  constructor(url: string, token: string | undefined) {
+  constructor(url: string, token: string | undefined, signal?: AbortSignal) {
+    this.url = url;
+    this.#signal = signal;
     this.#base = `${url.replace(/\/$/, '')}/api/federation`;
-    this.#token = token;
+    this.token = token;
+  }
+
+  /** The same, whose calls end with the signal. */
+  until(signal: AbortSignal): HubClient {
+    return new HubClient(this.url, this.token, signal);
   }
 
   /** `T` is the shape that `docs/openapi.yaml` gives for the path. Throws `HubProblem`, or an error when nobody answers. */
@@ -30,14 +39,23 @@ export class HubClient {
     return this.#call<T>('GET', withQuery(path, query));
   }
 
-  /** The answer with its body as it comes, for what is too long to hold. No time limit. */
-  async open(path: string, query: Readonly<Record<string, string | undefined>> = {}): Promise<Response> {
-    const headers: Record<string, string> = this.#token ? { authorization: `Bearer ${this.#token}` } : {};
-    const response = await fetch(this.#base + withQuery(path, query), { headers }).catch((error: unknown) => {
+  /** The answer with its body as it comes, for what is too long to hold. No time limit. Paths are as URLs have them. */
+  async open(
+    path: string,
+    query: Readonly<Record<string, string | undefined>> = {},
+    signal = this.#signal ?? null,
+  ): Promise<Response> {
+    const headers: Record<string, string> = this.token ? { authorization: `Bearer ${this.token}` } : {};
+    const response = await fetch(this.#base + withQuery(path, query), { headers, signal }).catch((error: unknown) => {
       throw new Error(`no hub answers at ${this.#base}`, { cause: error });
     });
     if (!response.ok) throw await problemOf(response);
     return response;
+  }
+
+  /** What Prometheus reads, as text. Throws `HubProblem`, or an error when nobody answers. */
+  async metrics(): Promise<string> {
+    return (await this.open('/../../metrics', {}, this.#inTime())).text();
   }
 
   post<T>(path: string, body?: object): Promise<T> {
@@ -54,15 +72,20 @@ export class HubClient {
 
   async #call<T>(method: string, path: string, body?: object): Promise<T> {
     const headers: Record<string, string> = { accept: 'application/json' };
-    if (this.#token) headers.authorization = `Bearer ${this.#token}`;
+    if (this.token) headers.authorization = `Bearer ${this.token}`;
     if (body) headers['content-type'] = 'application/json';
-    const request: RequestInit = { method, headers, signal: AbortSignal.timeout(timeoutMs) };
+    const request: RequestInit = { method, headers, signal: this.#inTime() };
     if (body) request.body = JSON.stringify(body);
     const response = await fetch(this.#base + path, request).catch((error: unknown) => {
       throw new Error(`no hub answers at ${this.#base}`, { cause: error });
     });
     if (!response.ok) throw await problemOf(response);
     return (await response.json().catch(() => undefined)) as T; // the hub's own schema made it
+  }
+
+  #inTime(): AbortSignal {
+    const late = AbortSignal.timeout(timeoutMs);
+    return this.#signal ? AbortSignal.any([this.#signal, late]) : late;
   }
 }
 

@@ -1,6 +1,7 @@
 /** `fedhub message`: sends messages, finds them again, and shows what became of one. */
 import { text as textOf } from 'node:stream/consumers';
 import { type Command, InvalidArgumentError } from 'commander';
+import { seconds } from './duration.ts';
 import type { HubClient } from './hub-client.ts';
 import type { Output } from './output.ts';
 
@@ -195,15 +196,6 @@ function contentText({ content, erased }: Message): string {
 function cut(text: string): string {
   const line = text.replaceAll(/\s+/g, ' ');
   return line.length > 60 ? `${line.slice(0, 59)}…` : line;
-}
-
-const unitSeconds: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
-
-function seconds(text: string): number {
-  const [, count = '', unit = ''] = /^([1-9]\d{0,6})([smhd])$/.exec(text) ?? [];
-  const perUnit = unitSeconds[unit];
-  if (!perUnit) throw new InvalidArgumentError('Give a time such as 90s, 15m, 12h or 2d.');
-  return Number(count) * perUnit;
 }
 
 function whole(text: string): number {

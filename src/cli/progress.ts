@@ -1,21 +1,17 @@
 /** A bar for what takes longer than two seconds, on the error stream; programs that read JSON see none. */
 import { Presets, SingleBar } from 'cli-progress';
-import type { Kernel } from '../kernel.ts';
 import type { Output } from './output.ts';
 
 const patienceMs = 2_000;
 
 export class Progress {
   readonly #quiet: boolean;
-  readonly #kernel: Pick<Kernel, 'monotonicMs'>;
-  #began: number;
+  #began = performance.now();
   #what = '';
   #bar: SingleBar | undefined;
 
-  constructor(output: Output, kernel: Pick<Kernel, 'monotonicMs'>) {
+  constructor(output: Output) {
     this.#quiet = output.json;
-    this.#kernel = kernel;
-    this.#began = kernel.monotonicMs();
   }
 
   /** So much of it is done. Another `what` begins another bar. */
@@ -24,9 +20,9 @@ export class Progress {
     if (what !== this.#what) {
       this.stop();
       this.#what = what;
-      this.#began = this.#kernel.monotonicMs();
+      this.#began = performance.now();
     }
-    if (!this.#bar && this.#kernel.monotonicMs() - this.#began > patienceMs) {
+    if (!this.#bar && performance.now() - this.#began > patienceMs) {
       const format = `${what} {bar} {percentage}% | {value}/{total} | {duration_formatted}`;
       this.#bar = new SingleBar({ format, stream: process.stderr }, Presets.shades_classic);
       this.#bar.start(total, done);

@@ -1,8 +1,8 @@
 /** `fedhub replay`: asks a serving hub to rebuild all views, and shows how far it is. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Presets, SingleBar } from 'cli-progress';
 import type { HubClient } from './hub-client.ts';
 import type { Output } from './output.ts';
+import { Progress } from './progress.ts';
 
 interface ViewsState {
   readonly position: number;
@@ -18,26 +18,16 @@ const beginMs = 15_000;
 export async function replay(hub: HubClient, output: Output): Promise<void> {
   const before = await hub.get<ViewsState>('/views');
   const { rebuild_id } = await hub.post<{ rebuild_id: string }>('/views/rebuild');
-  const bar = new SingleBar(
-    { format: 'replay {bar} {percentage}% | {value}/{total} events | {duration_formatted}', stream: process.stderr },
-    Presets.shades_classic,
-  );
+  const bar = new Progress(output);
   const began = performance.now();
-  if (!output.json) bar.start(before.head, 0);
   let seen = false;
   for (;;) {
     const { rebuild, generation, position } = await hub.get<ViewsState>('/views');
     if (rebuild) {
       seen = true;
-      if (!output.json) {
-        bar.setTotal(rebuild.target);
-        bar.update(Math.min(rebuild.position, rebuild.target));
-      }
+      bar.show('events', Math.min(rebuild.position, rebuild.target), rebuild.target);
     } else if (generation > before.generation) {
-      if (!output.json) {
-        bar.update(bar.getTotal());
-        bar.stop();
-      }
+      bar.stop();
       const seconds = Math.round((performance.now() - began) / 10) / 100;
       return output.value(
         { rebuild_id, generation, position, seconds },

@@ -15,7 +15,7 @@ export interface RestoreArgs {
 export async function restore(output: Output, { folder, keyring, env }: RestoreArgs): Promise<void> {
   const config = readConfig({ ...env, LOG_LEVEL: env.LOG_LEVEL || 'warn' });
   const kernel = createKernel({ logLevel: config.logLevel });
-  const progress = new Progress(output, kernel);
+  const progress = new Progress(output);
   const restored = await restoreBackup({
     config,
     kernel,

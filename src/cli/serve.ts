@@ -17,7 +17,8 @@ export async function serve(output: Output, env: NodeJS.ProcessEnv): Promise<voi
     { listening: url, federation_id: federationId, ...(adminToken && { admin_token: adminToken }) },
     banner(hub, redacted(config.logUrl)),
   );
-  await stopSignal();
+  const failure = await Promise.race([stopSignal(), hub.failed]);
+  if (failure) kernel.log.error({ err: failure }, 'the hub stops, to be started anew by whoever watches over it');
   output.say('draining …');
   const late = setTimeout(() => {
     kernel.log.error({ drainMs }, 'the drain took too long and was cut short');
@@ -26,6 +27,7 @@ export async function serve(output: Output, env: NodeJS.ProcessEnv): Promise<voi
   await hub.stop();
   clearTimeout(late);
   output.say('stopped');
+  if (failure) process.exitCode = 1;
   setTimeout(() => process.exit(), lingerMs).unref(); // what a library may still hold is no reason to stay
 }
 

@@ -119,7 +119,7 @@ async function untilOver(
   { task_id, position }: { task_id: string; position: number },
 ): Promise<WholeTask> {
   const { Progress } = await import('./progress.ts');
-  const bar = new Progress(output, { monotonicMs: () => performance.now() });
+  const bar = new Progress(output);
   try {
     for (;;) {
       const { task } = await hub.get<{ task: WholeTask }>(`/tasks/${task_id}`, { min_position: String(position) });

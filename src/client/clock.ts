@@ -13,6 +13,9 @@ export interface NodeClock {
 /** Milliseconds since 1970, by the clock of the process. */
 export const wallClock = (): number => Date.now();
 
+/** ISO 8601 UTC of the same, `ms` later. */
+export const isoNow = (ms = 0): string => new Date(wallClock() + ms).toISOString();
+
 /** The process's own. Unlike the hub's timers these keep the process alive: a node that waits to reconnect is still at work. */
 export const processClock: NodeClock = {
   monotonicMs: () => performance.now(),

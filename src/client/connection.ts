@@ -51,17 +51,26 @@ export interface ConnectionHandlers {
   onLost(reason: string): void;
 }
 
+export interface ConnectionOptions {
+  readonly agent?: Agent | undefined;
+  /** Of what is sent just now. */
+  readonly traceparent?: (() => string | undefined) | undefined;
+}
+
 const openTimeoutMs = 10_000;
 
 export class Connection {
   readonly #socket: Socket;
+  readonly #traceparent: () => string | undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, traceparent: () => string | undefined) {
     this.#socket = socket;
+    this.#traceparent = traceparent;
   }
 
   /** Dials. A path in the URL is where a proxy serves the hub. Throws `HubUnreachable`. */
-  static open(url: string, handlers: ConnectionHandlers, agent?: Agent): Promise<Connection> {
+  static open(url: string, handlers: ConnectionHandlers, options: ConnectionOptions = {}): Promise<Connection> {
+    const { agent, traceparent = () => undefined } = options;
     const { origin, pathname } = new URL(url);
     const socket = io(origin, {
       path: `${pathname.replace(/\/+$/, '')}/socket.io`,
@@ -72,7 +81,7 @@ export class Connection {
       ...(agent && { agent: agent as unknown as NonNullable<ManagerOptions['agent']> }), // handed on to Node's request, whatever its type says
     });
     return new Promise((resolve, reject) => {
-      socket.once('connect', () => resolve(new Connection(socket)));
+      socket.once('connect', () => resolve(new Connection(socket, traceparent)));
       socket.once('connect_error', (error) => {
         socket.disconnect();
         reject(new HubUnreachable(`no connection to ${origin}: ${error.message}`, error));
@@ -97,9 +106,11 @@ export class Connection {
   /** Sends a packet and waits for its answer. Throws `HubRefusal`, or `HubUnreachable` after `timeoutMs`. */
   async ask<N extends ClientPacketName>(name: N, packet: ClientPacket<N>, timeoutMs = 10_000): Promise<Ack<N>> {
     if (!this.#socket.connected) throw new HubUnreachable('the connection has ended'); // else it would be queued for ever
+    const traceparent = this.#traceparent();
+    const traced = traceparent === undefined ? packet : { ...packet, traceparent };
     let answer: unknown;
     try {
-      answer = await this.#socket.timeout(timeoutMs).emitWithAck(name, packet);
+      answer = await this.#socket.timeout(timeoutMs).emitWithAck(name, traced);
     } catch (error) {
       throw new HubUnreachable(`the hub did not answer ${name}`, error);
     }

@@ -67,6 +67,11 @@ export class Desk {
     if (this.#line.token() !== undefined) await this.#tellModels(models);
   }
 
+  /** What waits for the hub may go another way now. */
+  turned(): void {
+    this.#sender.opened();
+  }
+
   /** Takes the packets that are about work, and mail; false for others. These are in no order with what the federation is told. */
   hear(packet: AnyHubPacket): boolean {
     return this.#work.hear(packet) || this.mail.hear(packet);

@@ -8,6 +8,11 @@ export interface NodeKey {
   readonly publicKey: string;
   /** Ed25519 signature (RFC 8032), 64 bytes. */
   sign(message: Uint8Array): Promise<Uint8Array>;
+  /**
+   * The secret that this key, in its X25519 form, and another X25519 key agree on (RFC 7748), 32 bytes. Only nodes that talk to
+   * others without the hub need it: it opens what is sealed for them.
+   */
+  agree?(publicKey: Uint8Array): Promise<Uint8Array>;
 }
 
 /**
@@ -55,7 +60,14 @@ async function keyOf(text: string, path: string): Promise<NodeKey> {
 
 async function keyFrom(secret: Uint8Array): Promise<NodeKey> {
   const publicKey = base64url(await getPublicKeyAsync(secret));
-  return { publicKey, sign: (message) => signAsync(message, secret) };
+  return {
+    publicKey,
+    sign: (message) => signAsync(message, secret),
+    async agree(other) {
+      const { agreeWith } = await import('../p2p/seal.ts'); // few nodes need it
+      return agreeWith(secret)(other);
+    },
+  };
 }
 
 /** The halves of a JWK, as far as they are there; what is wrong with a secret is never quoted. */

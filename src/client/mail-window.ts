@@ -84,6 +84,12 @@ export class MailWindow {
     return undefined;
   }
 
+  /** Whether a piece of this name came lately. */
+  knows(name: string): boolean {
+    for (const piece of this.#known.values()) if (piece.name === name) return true;
+    return false;
+  }
+
   /** The piece need not come again. Twice is harmless. */
   handled(piece: Piece): void {
     if (piece.handled) return;

@@ -4,7 +4,7 @@ import type { AnyHubPacket } from './connection.ts';
 import { HubRefusal } from './connection.ts';
 import { Handling, type MessageHandler, type MessagesOptions } from './handling.ts';
 import { MailWindow } from './mail-window.ts';
-import { type Destination, Outbox, type SendOptions, type Sent } from './outbox.ts';
+import { type Destination, type Detour, Outbox, type SendOptions, type Sent } from './outbox.ts';
 import { Reads } from './reads.ts';
 import { type ReceivedMessage, type ReceivedParts, receivedMessage } from './received-message.ts';
 import { type RequestOptions, Requests } from './requests.ts';
@@ -19,10 +19,22 @@ export interface MailEars {
   message(message: ReceivedMessage): void;
   state(packet: HubPacket<'federation:message:state'>): void;
   finished(packet: HubPacket<'federation:task:finished'>): void;
+  file(packet: HubPacket<'federation:file'>): void;
   /** Mail waits to be handled here, so the hub may hold back ends of tasks. */
   stuck(): void;
   /** The session is to end, and another to begin. */
   restart(reason: string): void;
+}
+
+/** What of messages goes from node to node. */
+export interface DirectMail {
+  /** Whether a message came from another node. */
+  had(messageId: string): boolean;
+  /** Whether this node heard from another that its message was refused. */
+  heardRefusal(messageId: string): boolean;
+  /** Of a message that came from another node; undefined for others. */
+  read(messageId: string): Promise<void> | undefined;
+  refuse(messageId: string, reason: string | undefined): Promise<void> | undefined;
 }
 
 /** Messages that are not kept, and are known again when they come twice. */
@@ -40,6 +52,7 @@ export class Mail {
   readonly #handling: Handling;
   readonly #reads: Reads;
   readonly #passed = new Set<string>();
+  #direct: DirectMail | undefined;
 
   constructor(line: Line, sender: Sender, ears: MailEars) {
     this.#sender = sender;
@@ -48,8 +61,8 @@ export class Mail {
     this.#reads = new Reads(line, sender);
     const parts: ReceivedParts = {
       send: (to, content, options) => this.#outbox.send(to, content, options),
-      read: (messageId) => this.#reads.read(messageId),
-      refuse: (messageId, reason) => this.#refuse(messageId, reason),
+      read: (messageId) => this.#direct?.read(messageId) ?? this.#reads.read(messageId),
+      refuse: (messageId, reason) => this.#direct?.refuse(messageId, reason) ?? this.#refuse(messageId, reason),
     };
     this.#requests = new Requests(line, this.#outbox, (message) => receivedMessage(message, parts));
     this.#handling = new Handling({
@@ -98,13 +111,37 @@ export class Mail {
     if (name === 'federation:message') this.#message(packet);
     else if (name === 'federation:message:state')
       this.#news(packet.position, `${packet.state} ${packet.message_id}`, () => {
-        this.#requests.state(packet);
-        this.#ears.state(packet);
+        if (!this.#direct?.heardRefusal(packet.message_id)) this.directState(packet);
       });
     else if (name === 'federation:task:finished')
       this.#news(packet.position, `task ${packet.task_id}`, () => this.#ears.finished(packet));
+    else if (name === 'federation:file')
+      this.#news(packet.position, `file ${packet.file.file_id}`, () => this.#ears.file(packet));
     else return false;
     return true;
+  }
+
+  /** From now on messages can go from node to node. */
+  open(direct: DirectMail, detour: Detour): void {
+    this.#direct = direct;
+    this.#outbox.detour = detour;
+  }
+
+  /** A message that came from another node. */
+  direct(message: Message, handled: () => void): void {
+    if (this.#requests.hear(message, true)) handled();
+    else this.#handling.keep(message, handled);
+  }
+
+  /** What another node says became of a message. */
+  directState(packet: HubPacket<'federation:message:state'>): void {
+    this.#requests.state(packet);
+    this.#ears.state(packet);
+  }
+
+  /** Whether the hub pushed this message lately. */
+  knows(messageId: string): boolean {
+    return this.#window.knows(messageId);
   }
 
   /** Somebody may have begun to listen. */
@@ -151,7 +188,8 @@ export class Mail {
     }
     const piece = this.#window.take(position, message_id);
     if (!piece) return;
-    if (this.#requests.hear(message)) this.#window.handled(piece);
+    const came = this.#direct?.had(message_id); // from its sender, already
+    if (came || this.#requests.hear(message)) this.#window.handled(piece);
     else this.#handling.keep(message, () => this.#window.handled(piece));
   }
 

@@ -1,5 +1,6 @@
 /** What a node tells its program, and which packets of the hub are handed on just as they are. */
 import type { HubPacket, HubPacketName } from '../protocol.ts';
+import type { FallbackChange, RefusedEntry } from './p2p.ts';
 import type { ReceivedMessage } from './received-message.ts';
 import type { Registered } from './session.ts';
 
@@ -24,8 +25,18 @@ export interface FederationNodeEvents {
   message: [ReceivedMessage];
   /** A message of this node expired before somebody had fetched it, or was refused. */
   'message-state': [HubPacket<'federation:message:state'>];
+  /** A secret that this node may read has another version or other readers; without what it says. */
+  'secret-changed': [HubPacket<'federation:secret-changed'>];
+  /** A file that this node may fetch: `files.get(file.file_id, path)`. Once a process, and acknowledged once the listeners were called. */
+  file: [HubPacket<'federation:file'>['file']];
+  /** How far a file is on its way that this node sends or fetches, or that is to come for it. */
+  'file-progress': [HubPacket<'federation:file:progress'>];
   /** The hub delivers nothing more to a durable subscription of this node: it failed for too long. The data of the event says why. */
   'subscription-paused': [HubPacket<'federation:event'>['event']];
+  /** The node goes on without the hub, or does no more. */
+  fallback: [FallbackChange];
+  /** The hub, back again, did not take something that this node said without it. */
+  'entry-refused': [RefusedEntry];
   degraded: [HubPacket<'federation:degraded'>];
   /** Banned, removed, or superseded by a newer session of the same node elsewhere. The node is closed. */
   revoked: [HubPacket<'federation:revoked'>];
@@ -44,6 +55,8 @@ export const handedOn: { readonly [N in HubPacketName]?: keyof FederationNodeEve
   'federation:entity-unregistered': 'entity-unregistered',
   'federation:announcement': 'announcement',
   'federation:limit-warning': 'limit-warning',
+  'federation:secret-changed': 'secret-changed',
+  'federation:file:progress': 'file-progress',
   'federation:degraded': 'degraded',
   'federation:revoked': 'revoked',
 };

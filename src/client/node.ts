@@ -8,6 +8,7 @@ import { type NodeClock, processClock } from './clock.ts';
 import { type AnyHubPacket, Connection, type ConnectionHandlers, HubRefusal, HubUnreachable } from './connection.ts';
 import { Desk, type ModelClaim } from './desk.ts';
 import { Feed } from './feed.ts';
+import { Files } from './files.ts';
 import type { SubmitOptions, TaskHandle } from './hand-in.ts';
 import type { MessageHandler, MessagesOptions } from './handling.ts';
 import { Identity } from './identity.ts';
@@ -19,9 +20,12 @@ import type { SyncOptions, SyncResult, SyncSide } from './knowledge-sync.ts';
 import { type FederationNodeEvents, handedOn } from './node-events.ts';
 import type { FederationNodeOptions } from './node-options.ts';
 import type { Destination, SendOptions, Sent } from './outbox.ts';
+import { P2p, type P2pOptions } from './p2p.ts';
 import type { ReceivedMessage } from './received-message.ts';
 import type { RequestOptions } from './requests.ts';
 import { backoffMaxMs, isFinal, isWaiting, retryInMs } from './retry.ts';
+import { Secrets } from './secrets.ts';
+import type { Line } from './sender.ts';
 import { type ServiceHandler, Serving } from './serve.ts';
 import { type NodeIdentity, type Registered, register, rotate, Session } from './session.ts';
 import { type EventSubscription, type FederationEvent, type SubscribeOptions, Subscriber } from './subscribe.ts';
@@ -34,6 +38,7 @@ export { type TaskContext, TaskFailure } from './assignment.ts';
 export type { NodeClock } from './clock.ts';
 export { HubRefusal, HubUnreachable } from './connection.ts';
 export type { ModelClaim } from './desk.ts';
+export type { Files, GetOptions, ListOptions, PutOptions, SentFile, SharedFile } from './files.ts';
 export type { SubmitOptions, TaskHandle } from './hand-in.ts';
 export type { MessageHandler, MessagesOptions } from './handling.ts';
 export { generateKey, type NodeKey, openKeyFile } from './key-file.ts';
@@ -51,8 +56,10 @@ export type { FinishedSync, SyncItem, SyncOptions, SyncResult, SyncSide, SyncSta
 export type { FederationNodeEvents } from './node-events.ts';
 export type { FederationNodeOptions } from './node-options.ts';
 export type { Destination, SendOptions, Sent } from './outbox.ts';
+export type { FallbackChange, P2pOptions, RefusedEntry } from './p2p.ts';
 export type { ReceivedMessage } from './received-message.ts';
 export type { RequestOptions } from './requests.ts';
+export type { GivenSecret, KnownSecret, SecretAccess, SecretParties, Secrets, StoredSecret } from './secrets.ts';
 export type { ServiceHandler } from './serve.ts';
 export { type RequestSigner, type RequestToSign, signRequest } from './signed-request.ts';
 export type { EventSubscription, FederationEvent, SubscribeOptions } from './subscribe.ts';
@@ -66,6 +73,10 @@ interface End {
 }
 
 export class FederationNode extends EventEmitter<FederationNodeEvents> {
+  /** Secrets of this node, and those that others let it have. */
+  readonly secrets: Secrets;
+  /** Files of this node: sent, fetched, listed and taken away over HTTP, also while the session is lost for a moment. */
+  readonly files: Files;
   readonly #options: FederationNodeOptions;
   readonly #identity: Identity;
   readonly #clock: NodeClock;
@@ -74,6 +85,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   readonly #desk: Desk;
   readonly #subscriber: Subscriber;
   readonly #knowledge: KnowledgeDesk;
+  readonly #p2p: P2p | undefined;
   #connecting: Promise<this> | undefined;
   #settle: { opened(): void; failed(error: Error): void } | undefined;
   #connection: Connection | undefined;
@@ -86,8 +98,22 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   constructor(options: FederationNodeOptions) {
     super();
-    const { url, nodeId, keyFile, key, displayName, invite, reading, position, logger, clock, agent, ...profile } =
-      options;
+    const {
+      url,
+      nodeId,
+      keyFile,
+      key,
+      displayName,
+      invite,
+      reading,
+      position,
+      logger,
+      clock,
+      agent,
+      traceparent,
+      p2p,
+      ...profile
+    } = options;
     if (!/^(http|ws)s?:$/.test(new URL(url).protocol)) throw new TypeError(`${url} is not the URL of a hub`);
     this.#options = options;
     const named = displayName === undefined ? profile : { display_name: displayName, ...profile };
@@ -109,6 +135,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       url,
       clock: this.#clock,
       token: () => this.token,
+      traceparent,
       ask: async <N extends ClientPacketName>(name: N, packet: ClientPacket<N>, timeoutMs?: number) =>
         this.#open().ask(name, packet, timeoutMs),
       trouble: (error: Error) => this.#trouble(error),
@@ -117,9 +144,13 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       listens: () => this.listenerCount('message') > 0,
       message: (message) => this.#tell('message', message),
       state: (packet) => this.#tell('message-state', packet),
+      file: ({ file }) => this.#tell('file', file),
       restart: (reason) => this.#interrupt?.({ reason }),
     });
     this.#knowledge = new KnowledgeDesk(line);
+    this.secrets = new Secrets(line);
+    this.#p2p = p2p && this.#fallback(p2p, line);
+    this.files = new Files(line);
     (this as EventEmitter).on('newListener', (name) => {
       if (name === 'message') queueMicrotask(() => this.#desk.mail.listened()); // by then it listens
     });
@@ -136,7 +167,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
   }
 
   /**
-   * Resolves when the node is registered and its session is open. Keeps trying while the hub is away, for ever unless
+   * Resolves when the node is registered and its session is open; with `p2p`, also when it goes on without the hub. Keeps trying while the hub is away, for ever unless
    * `timeoutMs` is given, and while an administrator has not decided yet; rejects with `HubRefusal` when the hub says a no that trying again does not change, with
    * `HubUnreachable` after the timeout, and with what is wrong with the key file. After a rejection the node is closed.
    */
@@ -308,8 +339,29 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#stop('closed');
   }
 
+  #fallback(options: P2pOptions, line: Line): P2p {
+    const { mail } = this.#desk;
+    const p2p = new P2p(options, {
+      line,
+      key: async () => (await this.#identity.open()).key,
+      hand: (message, handled) => mail.direct(message, handled),
+      state: (packet) => mail.directState(packet),
+      knownFromHub: (messageId) => mail.knows(messageId),
+      turned: () => this.#desk.turned(),
+      changed: (change) => {
+        if (change.active) this.#settle?.opened();
+        this.#tell('fallback', change);
+      },
+      refused: (entry) => this.#tell('entry-refused', entry),
+    });
+    mail.open(p2p, p2p);
+    return p2p;
+  }
+
   /** Sessions, one after another, with growing waits between those that fail. */
   async #run(): Promise<void> {
+    const p2p_url = await this.#p2p?.open();
+    if (p2p_url !== undefined) this.#identity.say({ network: { ...this.#identity.profile.network, p2p_url } });
     let failures = 0;
     while (!this.#closed) {
       const lived = this.#clock.monotonicMs();
@@ -333,7 +385,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       this.#interrupt = resolve;
     });
     const interrupt = this.#interrupt!; // a Promise runs its executor at once
-    const { url, reading = () => ({}), nodeId, agent } = this.#options;
+    const { url, reading = () => ({}), nodeId, agent, traceparent } = this.#options;
     const handlers: ConnectionHandlers = {
       onPacket: (packet, acknowledge) => {
         if (this.#closed) return; // the last word is being said
@@ -344,7 +396,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       },
       onLost: (reason) => interrupt({ reason }),
     };
-    const connection = await Connection.open(url, handlers, agent);
+    const connection = await Connection.open(url, handlers, { agent, traceparent });
     this.#connection = connection;
     if (this.#closed) return { reason: 'closed' };
     const answer = await this.#register(connection, identity, ended);
@@ -363,6 +415,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
       onRestored: (position: number) => this.#restored(position),
     };
     this.#session = new Session(parts, registered);
+    this.#p2p?.opened();
     this.#desk.opened(registered);
     this.#subscriber.opened();
     await this.#resume(connection, registered.position);
@@ -428,6 +481,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
 
   #deliver({ name, packet }: AnyHubPacket): void {
     const event = handedOn[name];
+    if (name === 'federation:p2p:roster') this.#p2p?.renew();
     if (name === 'federation:event') this.#subscriber.hear(packet);
     if (event) this.#tell(event, ...([packet] as never)); // the event takes the packet of this name
     if (name === 'federation:error') this.#trouble(new HubRefusal(packet.code, packet.message));
@@ -451,6 +505,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#session = undefined;
     this.#connection = undefined;
     this.#desk.dropped();
+    this.#p2p?.dropped();
     this.#serving.drop();
     if (lastWord) void lastWord.then(() => connection?.end());
     else connection?.end();
@@ -462,6 +517,7 @@ export class FederationNode extends EventEmitter<FederationNodeEvents> {
     this.#closed = true;
     const lastWord = this.#desk.close();
     this.#knowledge.close();
+    this.#p2p?.close();
     this.#subscriber.close(error ?? new HubUnreachable(`the node was closed: ${reason}`));
     const hadSession = this.#session !== undefined;
     this.#drop(lastWord);

@@ -1,8 +1,9 @@
 /** The messages that a node sends: those to one address one after another, each under a key, so that it is sent once. */
 import { randomUUID } from 'node:crypto';
-import type { ClientPacket } from '../protocol.ts';
+import type { Ack, ClientPacket } from '../protocol.ts';
 import { HubRefusal, HubUnreachable } from './connection.ts';
 import { Lanes, Slots } from './lanes.ts';
+import { isPassing } from './retry.ts';
 import type { Line, Sender } from './sender.ts';
 
 type NewMessage = ClientPacket<'federation:message'>;
@@ -36,6 +37,16 @@ export interface Sent {
   readonly without?: readonly string[];
 }
 
+/** Another way than the hub. */
+export interface Detour {
+  /** Whether a message goes this way now: the hub is silent, and whom it is for can be reached without it. */
+  takes(packet: NewMessage): boolean;
+  /** Keeps it for good and sends it. Throws `HubRefusal`. */
+  send(packet: NewMessage): Promise<Sent>;
+  /** What went this way before to the same address is at the hub, or the hub is silent: what comes later does not overtake it. At most so long. */
+  settled(packet: NewMessage, ms: number): Promise<void>;
+}
+
 export const defaultTimeoutMs = 60_000;
 /** Of the content as JSON, as the hub counts. */
 const contentBytes = 256 * 1024;
@@ -53,6 +64,8 @@ export class Outbox {
   readonly #slots = new Slots(mostUnderWay);
   #waiting = 0;
   #waitingBytes = 0;
+  /** One outbox decides which way each message goes, so that none goes both. */
+  detour: Detour | undefined;
 
   constructor(line: Line, sender: Sender) {
     this.#line = line;
@@ -105,11 +118,20 @@ export class Outbox {
   }
 
   async #send(packet: NewMessage, patienceMs: number): Promise<Sent> {
-    const { message_id, position, delivered, without } = await this.#sender.send(
-      'federation:message',
-      packet,
-      patienceMs,
-    );
+    const { clock } = this.#line;
+    const until = clock.monotonicMs() + patienceMs;
+    await this.detour?.settled(packet, patienceMs);
+    const turned = () => this.detour?.takes(packet) === true;
+    if (turned()) return this.detour!.send(packet); // as just seen
+    let sent: Ack<'federation:message'>;
+    try {
+      sent = await this.#sender.send('federation:message', packet, until - clock.monotonicMs(), turned);
+    } catch (error) {
+      // Whether the hub has it is not known: under its key it is the same message there, and at who gets it twice.
+      if (isPassing(error) && turned()) return this.detour!.send(packet);
+      throw error;
+    }
+    const { message_id, position, delivered, without } = sent;
     return {
       messageId: message_id,
       ...(position !== undefined && { position }),

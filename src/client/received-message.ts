@@ -24,8 +24,8 @@ export interface ReceivedParts {
 }
 
 export function receivedMessage(message: Message, { send, read, refuse }: ReceivedParts): ReceivedMessage {
-  const { message_id, correlation_id = message_id, position } = message;
-  const isKept = position !== undefined;
+  const { message_id, correlation_id = message_id, position, said_at } = message;
+  const isKept = position !== undefined || said_at !== undefined; // what came from a node is kept there and here
   return {
     ...message,
     reply: async (content, options) =>

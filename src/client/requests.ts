@@ -16,6 +16,8 @@ export interface RequestOptions {
 interface Waiting {
   /** One node is to answer: when it does not get the question, no answer comes. */
   readonly ofOne: boolean;
+  /** The node that was asked by its name. */
+  readonly asked: string | undefined;
   /** Known once the hub has the question. */
   messageId: string | undefined;
   answered(message: HubPacket<'federation:message'>): void;
@@ -56,6 +58,7 @@ export class Requests {
       const cancel = this.#line.clock.after(timeoutMs, late);
       const waiting: Waiting = {
         ofOne: 'node' in address || 'entity' in address,
+        asked: 'node' in address ? address.node : undefined,
         messageId: undefined,
         answered: (message) => {
           cancel();
@@ -81,10 +84,15 @@ export class Requests {
     });
   }
 
-  /** Whether a message is an answer to a question of this node. Answers after the first, and late ones, are let go. */
-  hear(message: HubPacket<'federation:message'>): boolean {
-    const { correlation_id: correlationId } = message;
+  /**
+   * Whether a message is an answer to a question of this node. Answers after the first, and late ones, are let go. `direct`: it came from
+   * another node; whoever carried the question there knows its correlation id too, so that only the node that was asked can answer.
+   */
+  hear(message: HubPacket<'federation:message'>, direct = false): boolean {
+    const { correlation_id: correlationId, from } = message;
     if (correlationId === undefined || this.#isQuestion(message)) return false;
+    const asked = this.#waiting.get(correlationId)?.asked;
+    if (direct && asked !== undefined && from !== `node:${asked}`) return false;
     const waiting = this.#end(correlationId);
     waiting?.answered(message);
     return waiting !== undefined || this.#over.has(correlationId);

@@ -53,13 +53,16 @@ const finalCodes: ReadonlySet<string> = new Set([
 const passingCodes: ReadonlySet<string> = new Set([
   'rate_limited',
   'overloaded',
+  'shedding',
   'not_ready',
   'unauthenticated', // between two sessions
   'log_unavailable',
   'log_full',
   'views_unavailable',
   'guard_unavailable',
+  'service_unavailable',
   'jobs_unavailable',
+  'files_unavailable',
   'internal_error',
   'conflict',
 ]);

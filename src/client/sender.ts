@@ -16,6 +16,8 @@ export interface Line {
   ask<N extends ClientPacketName>(name: N, packet: ClientPacket<N>, timeoutMs?: number): Promise<Ack<N>>;
   /** Something went wrong and cannot be told to anyone who asked. */
   trouble(error: Error): void;
+  /** Of what is sent just now. */
+  readonly traceparent?: (() => string | undefined) | undefined;
 }
 
 /** Packets under way at once: well below what a hub takes of one connection, so that heartbeats find a place. */
@@ -41,16 +43,22 @@ export class Sender {
 
   /**
    * Asks until the hub answers, at most for `patienceMs`. What is sent must be harmless to do twice. Throws `HubRefusal`, or
-   * `HubUnreachable` when patience is at its end: whether it was done is not known then.
+   * `HubUnreachable` when patience is at its end: whether it was done is not known then. `turned`: there is another way now, so that
+   * what the hub did not answer is not tried again.
    */
-  async send<N extends ClientPacketName>(name: N, packet: ClientPacket<N>, patienceMs: number): Promise<Ack<N>> {
+  async send<N extends ClientPacketName>(
+    name: N,
+    packet: ClientPacket<N>,
+    patienceMs: number,
+    turned = () => false,
+  ): Promise<Ack<N>> {
     const { clock } = this.#line;
     const until = clock.monotonicMs() + patienceMs;
     for (let tries = 0; ; tries++) {
       try {
         return await this.once(name, packet);
       } catch (error) {
-        if (!this.#isTransient(error)) throw error;
+        if (!this.#isTransient(error) || turned()) throw error;
         const backoffMs = Math.min(backoffMaxMs, backoffFirstMs * 2 ** Math.min(tries, 16));
         const asked = error instanceof HubRefusal ? (error.retryAfterMs ?? 0) : 0;
         const leftMs = until - clock.monotonicMs();
@@ -80,7 +88,7 @@ export class Sender {
     }
   }
 
-  /** There is a session: those that wait try again at once. */
+  /** There is a session, or another way: those that wait try again at once. */
   opened(): void {
     for (const wake of [...this.#wakes]) wake();
   }

@@ -185,6 +185,8 @@ const busy: ReadonlySet<string> = new Set([
   'log_full',
   'views_unavailable',
   'guard_unavailable',
+  'service_unavailable',
+  'shedding',
   'internal_error',
   'conflict',
 ]);

@@ -6,6 +6,8 @@ import { signatureTag } from '../protocol.ts';
 import { wallClock } from './clock.ts';
 import type { NodeKey } from './key-file.ts';
 
+const mustBeCovered = ['content-digest', 'idempotency-key', 'upload-length', 'upload-metadata', 'upload-offset'];
+
 /** A request as `fetch` takes it. A body is sent byte for byte as it is given here. */
 export interface RequestToSign {
   readonly method: string;
@@ -24,7 +26,7 @@ export interface RequestSigner {
 
 /**
  * The headers to send the request with: those given and `Content-Digest`, `Signature-Input`, `Signature`. Good once, for a minute.
- * Covered are method, URL and body, and `Idempotency-Key` where it is given; other headers are not.
+ * Covered are method, URL and body, `Idempotency-Key` where it is given, and what tus says of an upload; other headers are not.
  */
 export async function signRequest(
   request: RequestToSign,
@@ -36,7 +38,7 @@ export async function signRequest(
   const digest = body === undefined ? {} : { 'content-digest': digestOf(body) };
   const given = Object.fromEntries(Object.entries(headers).map(([name, value]) => [name.toLowerCase(), value]));
   const all: Record<string, string> = { ...given, ...digest };
-  const covered = ['content-digest', 'idempotency-key'].filter((name) => all[name] !== undefined);
+  const covered = mustBeCovered.filter((name) => all[name] !== undefined);
   const signed = await signMessage(
     {
       key: {

@@ -6,11 +6,12 @@
  * once and a new one never; a stale one costs a conflict, never a wrong decision. Commands to one stream in this process take turns.
  */
 import { LRUCache } from 'lru-cache';
-import { type Code, isRefusal, type Refusal, refuse } from '../errors.ts';
+import { type Code, Fault, isRefusal, type Refusal, refuse } from '../errors.ts';
 import { type DomainEvent, decode, encode, keptTypes, streamClass } from '../events/catalog.ts';
 import type {
   CommandRecord,
   EventLog,
+  Expected,
   NewEvent,
   Recorded,
   StoredCommand,
@@ -18,6 +19,7 @@ import type {
   Verdict,
 } from '../events/log.ts';
 import { isoTime, type Kernel } from '../kernel.ts';
+import { type Span, type Tracer, untraced } from '../tracing.ts';
 
 /** An event as `evolve` sees it: freshly decided, or out of the log. `time` is ISO 8601. */
 export type Happened = DomainEvent & { readonly time: string; readonly revision: number };
@@ -90,6 +92,7 @@ const pageEvents = 1_000;
 export class Executor {
   readonly #log: EventLog;
   readonly #kernel: Kernel;
+  readonly #tracing: Tracer;
   readonly #cache = new LRUCache<string, Loaded & { aggregate: Aggregate<unknown> }>({ max: cachedStreams });
   /** The newest revision of each stream that passed by lately: what is loaded meanwhile must hold it. */
   readonly #passed = new LRUCache<string, number>({ max: cachedStreams });
@@ -97,18 +100,31 @@ export class Executor {
   readonly #turns = new Map<string, Promise<unknown>>();
   readonly #subscription: Subscription;
 
-  private constructor(log: EventLog, kernel: Kernel, head: number) {
+  private constructor(log: EventLog, kernel: Kernel, tracing: Tracer, head: number) {
     this.#log = log;
     this.#kernel = kernel;
+    this.#tracing = tracing;
     this.#subscription = log.subscribe(head, ({ events }) => this.#follow(events), { types: keptTypes });
   }
 
-  static async start(log: EventLog, kernel: Kernel): Promise<Executor> {
-    return new Executor(log, kernel, await log.head());
+  static async start(log: EventLog, kernel: Kernel, tracing: Tracer = untraced): Promise<Executor> {
+    return new Executor(log, kernel, tracing, await log.head());
   }
 
   /** Runs a command against one kept stream. Throws a `Fault` when the log fails. */
-  async execute<State, Command, Reply>(
+  execute<State, Command, Reply>(
+    stream: string,
+    aggregate: Aggregate<State>,
+    decide: Decide<State, Command, Reply>,
+    command: Command,
+    about: About,
+  ): Promise<Executed<Reply> | Refusal> {
+    const span = this.#begin(`command ${decide.name}`, stream, about);
+    if (span) return traced(span, this.#inTurn(stream, aggregate, decide, command, under(span, about)));
+    return this.#inTurn(stream, aggregate, decide, command, about);
+  }
+
+  async #inTurn<State, Command, Reply>(
     stream: string,
     aggregate: Aggregate<State>,
     decide: Decide<State, Command, Reply>,
@@ -133,7 +149,7 @@ export class Executor {
    * Decides on a kept stream and writes readings to a transient one. The state is as fresh as this replica's view of the
    * log, which is enough for readings, and nobody takes turns.
    */
-  async record<State, Command, Reply>(
+  record<State, Command, Reply>(
     stream: string,
     aggregate: Aggregate<State>,
     decide: Decide<State, Command, Reply>,
@@ -141,13 +157,26 @@ export class Executor {
     to: string,
     about: About,
   ): Promise<Executed<Reply> | Refusal> {
-    if (streamClass(to) !== 'transient') throw new TypeError(`${to} is not a transient stream`);
+    if (streamClass(to) !== 'transient') return Promise.reject(new TypeError(`${to} is not a transient stream`));
+    const span = this.#begin(`command ${decide.name}`, to, about);
+    if (span) return traced(span, this.#write(stream, aggregate, decide, command, to, under(span, about)));
+    return this.#write(stream, aggregate, decide, command, to, about);
+  }
+
+  async #write<State, Command, Reply>(
+    stream: string,
+    aggregate: Aggregate<State>,
+    decide: Decide<State, Command, Reply>,
+    command: Command,
+    to: string,
+    about: About,
+  ): Promise<Executed<Reply> | Refusal> {
     const loaded = this.#cached(stream) ?? (await this.#load(stream, aggregate));
     const decision = decide(loaded.state as State, command, this.#context());
     if (isRefusal(decision) || decision.events.length === 0)
       return (await this.#known<Reply>(about)) ?? unwritten(decision, loaded);
     const events = this.#encode(decision.events, about);
-    const verdict = await this.#log.append(to, 'any', events, this.#record(about, decision.reply));
+    const verdict = await this.#append(to, 'any', events, decision.reply, about);
     if (verdict.status === 'conflict') throw new Error(`an append of 'any' to ${to} met a conflict`);
     if (verdict.status === 'duplicate' && verdict.command && about.command)
       return again(verdict.command, about.command.bodyHash);
@@ -161,9 +190,10 @@ export class Executor {
     return verdict.position;
   }
 
-  /** The state of a stream as the log has it now, without deciding anything. */
+  /** The state of a stream as the log has it now, without deciding anything. Of one that is known, only what is new is read. */
   async state<State>(stream: string, aggregate: Aggregate<State>): Promise<State> {
-    const loaded = await this.#refresh(stream, aggregate, await this.#load(stream, aggregate));
+    const known = this.#cached(stream);
+    const loaded = known ? await this.#refresh(stream, aggregate, known) : await this.#load(stream, aggregate);
     return loaded.state as State;
   }
 
@@ -185,22 +215,54 @@ export class Executor {
     let fresh = false;
     let loaded = this.#cached(stream) ?? nothing(aggregate);
     for (let attempt = 0; attempt < attempts; attempt++) {
+      const deciding = this.#tracing.within('decide', 'internal', about.traceparent);
       const decision = decide(loaded.state as State, command, this.#context());
+      deciding?.end(isRefusal(decision) ? decision.refused : undefined);
       if (isRefusal(decision) || decision.events.length === 0) {
         if (fresh) return (await this.#known<Reply>(about)) ?? unwritten(decision, loaded);
       } else {
         const events = this.#encode(decision.events, about);
         const expected = loaded.revision === -1 ? 'noStream' : loaded.revision;
-        const verdict = await this.#log.append(stream, expected, events, this.#record(about, decision.reply));
+        const verdict = await this.#append(stream, expected, events, decision.reply, about);
         const answer = this.#answer(stream, aggregate, loaded, decision, events, verdict, about);
         if (answer) return answer;
         if (attempt > 0) await this.#kernel.sleep(this.#kernel.random() * 5 * 2 ** attempt);
       }
+      const loading = this.#tracing.within('load', 'internal', about.traceparent);
       loaded = presumed ? await this.#load(stream, aggregate) : await this.#refresh(stream, aggregate, loaded);
+      loading?.end();
       presumed = false;
       fresh = true;
     }
     return refuse('conflict', `${stream} was changed by others ${attempts} times while this was decided`);
+  }
+
+  /** From handing it to the log until the verdict. */
+  #append(
+    stream: string,
+    expected: Expected,
+    events: readonly NewEvent[],
+    reply: unknown,
+    about: About,
+  ): Promise<Verdict> {
+    const span = this.#tracing.within('append', 'internal', about.traceparent);
+    const appended = this.#log.append(stream, expected, events, this.#record(about, reply));
+    if (span) {
+      span.set('federation.events', events.length);
+      appended.then(
+        () => span.end(),
+        (error: unknown) => span.end(error instanceof Fault ? error.code : 'internal_error'),
+      );
+    }
+    return appended;
+  }
+
+  /** The span of a command; undefined for one that is not traced. */
+  #begin(name: string, stream: string, { actor, traceparent }: About): Span | undefined {
+    const span = this.#tracing.within(name, 'internal', traceparent);
+    span?.set('federation.stream', stream);
+    span?.set('federation.actor', actor);
+    return span;
   }
 
   /**
@@ -308,6 +370,29 @@ export class Executor {
     if (!command) return undefined;
     const { id, bodyHash, once } = command;
     return { id, bodyHash, reply: once ? null : JSON.stringify(reply ?? null), time: isoTime(this.#kernel.now()) };
+  }
+}
+
+/** What is done in a span: events name the span, not what it is a part of. */
+function under(span: Span, about: About): About {
+  return { ...about, traceparent: span.traceparent };
+}
+
+async function traced<Reply>(
+  span: Span,
+  running: Promise<Executed<Reply> | Refusal>,
+): Promise<Executed<Reply> | Refusal> {
+  let failed: Code | undefined = 'internal_error'; // unless it comes to an end of another kind
+  try {
+    const done = await running;
+    failed = isRefusal(done) ? done.refused : undefined;
+    if (!isRefusal(done)) span.set('federation.position', done.position);
+    return done;
+  } catch (error) {
+    if (error instanceof Fault) failed = error.code;
+    throw error;
+  } finally {
+    span.end(failed);
   }
 }
 

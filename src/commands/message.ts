@@ -13,6 +13,10 @@ export interface MessageState extends Known {
   readonly read: ReadonlySet<string>;
   readonly refused: ReadonlySet<string>;
   readonly expired: boolean;
+  /** Who got it from another node. */
+  readonly received: ReadonlySet<string>;
+  /** The entry that it came home in, of what nodes passed among themselves. */
+  readonly entry: string | undefined;
 }
 
 type State = MessageState | undefined;
@@ -21,8 +25,10 @@ export const message: Aggregate<State> = {
   initial: undefined,
   evolve(state, event) {
     if (event.type === 'message.sent') {
-      const { message_id, box, from, expires_at } = event.data;
-      return { message_id, box, from, expires_at, read: new Set(), refused: new Set(), expired: false };
+      const { message_id, box, from, expires_at, p2p } = event.data;
+      const none: ReadonlySet<string> = new Set();
+      const over = { read: none, refused: none, received: none, expired: false };
+      return { message_id, box, from, expires_at, ...over, entry: p2p?.entry };
     }
     if (!state) return state;
     switch (event.type) {
@@ -30,6 +36,8 @@ export const message: Aggregate<State> = {
         return { ...state, read: new Set(state.read).add(event.data.node_id) };
       case 'message.refused':
         return { ...state, refused: new Set(state.refused).add(event.data.node_id) };
+      case 'message.received':
+        return { ...state, received: new Set(state.received).add(event.data.node_id) };
       case 'message.expired':
         return { ...state, expired: true };
       default:
@@ -54,26 +62,53 @@ export const send: Decide<State, Sending, Sent> = (state, { full, ...data }) => 
   return { events: [{ type: 'message.sent', data }], reply: { message_id, ...(without && { without }) } };
 };
 
+/**
+ * Takes a message that nodes passed among themselves. One that the hub had already, under the same key, is that one. Refuses what
+ * `full` says, and `idempotency_mismatch` when another entry brought it.
+ */
+export const bring: Decide<State, Sending, { known: boolean }> = (state, { full, ...data }) => {
+  if (state) {
+    const same = state.entry === undefined || state.entry === data.p2p?.entry;
+    return same
+      ? { events: [], reply: { known: true } }
+      : refuse('idempotency_mismatch', 'its key was used for another');
+  }
+  return full ?? { events: [{ type: 'message.sent', data }], reply: { known: false } };
+};
+
+/** The node got it from another node. Twice is once. Refuses `not_found`, and `idempotency_mismatch` when what it got is another. */
+export const receive: Decide<State, Of & { at: string }, undefined> = (state, { nodeId, sentPosition, at, entry }) => {
+  if (!state) return unknown;
+  if (isOther(state, entry)) return another;
+  if (state.received.has(nodeId)) return { events: [], reply: undefined };
+  const data = { ...knownOf(state), sent_position: sentPosition, node_id: nodeId, at };
+  return { events: [{ type: 'message.received', data }], reply: undefined };
+};
+
 interface Of {
   readonly nodeId: string;
+  /** The entry in which the node got it from another node, if it did. */
+  readonly entry?: string;
   /** Where the message lies in the log. */
   readonly sentPosition: number;
 }
 
-/** Read twice is read once. Refuses `not_found`. */
-export const read: Decide<State, Of, undefined> = (state, { nodeId, sentPosition }) => {
+/** Read twice is read once. Refuses `not_found`, and as `receive` does. */
+export const read: Decide<State, Of, undefined> = (state, { nodeId, sentPosition, entry }) => {
   if (!state) return unknown;
+  if (isOther(state, entry)) return another;
   if (state.read.has(nodeId)) return { events: [], reply: undefined };
   const data = { ...knownOf(state), sent_position: sentPosition, node_id: nodeId };
   return { events: [{ type: 'message.read', data }], reply: undefined };
 };
 
-/** Refused twice is refused once. Refuses `not_found`, and `message_over` for one that expired. */
+/** Refused twice is refused once. Refuses `not_found`, `message_over` for one that expired, and as `receive` does. */
 export const refuseMessage: Decide<State, Of & { code: string; reason: string }, undefined> = (
   state,
-  { nodeId, sentPosition, code, reason },
+  { nodeId, sentPosition, code, reason, entry },
 ) => {
   if (!state) return unknown;
+  if (isOther(state, entry)) return another;
   if (state.expired) return refuse('message_over', 'the message has expired');
   if (state.refused.has(nodeId)) return { events: [], reply: undefined };
   const data = { ...knownOf(state), sent_position: sentPosition, node_id: nodeId, code, reason };
@@ -99,6 +134,12 @@ export const expire: Decide<State, { sentPosition: number; unreached: readonly s
 };
 
 const unknown = refuse('not_found', 'there is no such message');
+const another = refuse('idempotency_mismatch', 'what the node got under this name is not what came home');
+
+/** Whether its author said one thing to the node and another to the hub. What came by the hub alone cannot be told apart. */
+function isOther(state: MessageState, entry: string | undefined): boolean {
+  return entry !== undefined && state.entry !== undefined && state.entry !== entry;
+}
 
 function knownOf({ message_id, box, from, expires_at }: MessageState): Known {
   return { message_id, box, from, expires_at };

@@ -12,8 +12,10 @@ import { auditEvents } from './audit.ts';
 import { channelEvents } from './channel.ts';
 import { circuitEvents } from './circuit.ts';
 import { versions } from './decode.ts';
+import { degradationEvents } from './degradation.ts';
 import { entityEvents } from './entity.ts';
 import { federationEvents } from './federation.ts';
+import { fileEvents } from './file.ts';
 import { healthEvents } from './health.ts';
 import { heartbeatEvents } from './heartbeat.ts';
 import { keyEvents } from './key.ts';
@@ -26,6 +28,8 @@ import { messageEvents } from './message.ts';
 import { modelEvents } from './model.ts';
 import { nodeEvents } from './node.ts';
 import { operatorTokenEvents } from './operator-token.ts';
+import { p2pEvents } from './p2p.ts';
+import { secretEvents } from './secret.ts';
 import { segmentEvents } from './segment.ts';
 import { sessionEvents } from './session.ts';
 import { sovereigntyEvents } from './sovereignty.ts';
@@ -47,15 +51,19 @@ export const catalog = {
   ...accessEvents,
   ...entityEvents,
   ...limitEvents,
+  ...degradationEvents,
   ...taskEvents,
   ...modelEvents,
   ...circuitEvents,
   ...subscriptionEvents,
   ...channelEvents,
   ...messageEvents,
+  ...p2pEvents,
+  ...fileEvents,
   ...memoryEvents,
   ...sovereigntyEvents,
   ...knowledgeEvents,
+  ...secretEvents,
   ...auditEvents,
   ...keyringEvents,
   ...heartbeatEvents,

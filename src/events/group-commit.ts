@@ -29,6 +29,8 @@ export interface AppendObserver {
   appended(append: Append, tookMs: number): void;
   /** A flush was written, with so many appends and events of it; of those that were tried again, the try that succeeded. */
   flushed(appends: number, events: number, tookMs: number): void;
+  /** As `flushed`, with the appends themselves, for whoever wants to know what they belong to. */
+  wrote?(appends: readonly Append[], tookMs: number): void;
 }
 
 export interface GroupCommitOptions {
@@ -54,6 +56,9 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** Appends that wait or are being written, unless something else is said. */
+export const mostAppends = 10_000;
+
 export class GroupCommit {
   readonly #flush: Flush;
   readonly #options: Required<Omit<GroupCommitOptions, 'observer'>>;
@@ -68,7 +73,7 @@ export class GroupCommit {
     this.#observer = observer;
     observer?.queue(() => this.depth);
     this.#options = {
-      queueLimit: 10_000,
+      queueLimit: mostAppends,
       flushEvents: 1_000,
       flushBytes: 4 * 1024 * 1024,
       retries: 3,
@@ -188,6 +193,10 @@ export class GroupCommit {
       resolve(verdict);
     }
     this.#observer?.flushed(appends, events, now - began);
+    this.#observer?.wrote?.(
+      batch.map(({ append }) => append),
+      now - began,
+    );
   }
 
   #now(): number {

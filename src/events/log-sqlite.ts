@@ -54,8 +54,8 @@ export async function openSqliteLog(options: SqliteLogOptions): Promise<EventLog
     about: { id: kernel.uuid(), segmentSize },
     ...(maxPages !== undefined && { maxPages }),
   };
-  const writer = new Thread<Writer>(new URL('./log-sqlite-writer', import.meta.url), data);
-  const reader = new Thread<Reader>(new URL('./log-sqlite-reader', import.meta.url), { file });
+  const writer = new Thread<Writer>('events/log-sqlite-writer', data);
+  const reader = new Thread<Reader>('events/log-sqlite-reader', { file });
   try {
     const found = await writer.call('open');
     await reader.call('open');

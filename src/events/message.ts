@@ -7,6 +7,7 @@ import { ChannelName } from './channel.ts';
 import { kept, transient } from './define.ts';
 import { EntityId } from './entity.ts';
 import { NodeId } from './node.ts';
+import { Direct } from './p2p.ts';
 import { Sealed } from './sealed.ts';
 
 export const MessageId = Type.String({ format: 'uuid', description: 'Name of a message, given by the hub' });
@@ -48,6 +49,8 @@ export const messageEvents = {
       expires_at: Time,
       /** Members of the channel or federation that it is not for: their mailboxes were full. */
       without: Type.Optional(Type.Array(NodeId)),
+      /** Nodes passed it among themselves while the hub was silent. */
+      p2p: Type.Optional(Direct),
     }),
   ),
   /** Its time was over before these had fetched it: a thousand at most, and further facts name the others. The sender is told. */
@@ -67,6 +70,8 @@ export const messageEvents = {
       reason: Type.String({ maxLength: 512 }),
     }),
   ),
+  /** The node got it from another node: it is no mail for it any more. */
+  'message.received': kept(Type.Object({ ...message, node_id: NodeId, at: Time })),
   'message.read': kept(Type.Object({ ...message, node_id: NodeId })),
   /** The node has all of its mail up to here: one fact for as much as it fetched at once. */
   'mail.delivered': kept(Type.Object({ node_id: NodeId, through: Position })),

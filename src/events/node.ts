@@ -47,6 +47,8 @@ export const NodeProfile = Type.Object({
       public_url: Type.Optional(Type.String({ maxLength: 2048, pattern: '^https?://' })),
       ip_address: Type.Optional(Type.String({ maxLength: 45 })),
       port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65535 })),
+      /** Where it listens for other nodes while the hub is silent. */
+      p2p_url: Type.Optional(Type.String({ maxLength: 512, pattern: '^https?://' })),
     }),
   ),
   services: Type.Optional(ServiceClaims),

@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import Sqlite, { SqliteError } from 'better-sqlite3';
 import { serve, threadData } from '../thread.ts';
 import type { DataKeyRecord, KeyRecord } from './store.ts';
+import { type VaultCalls, vaultCalls, vaultTable } from './vault-keys-sqlite.ts';
 
 export type SqliteKeyring = {
   /** False when there is no such file. */
@@ -21,7 +22,7 @@ export type SqliteKeyring = {
   keepDataKey(record: DataKeyRecord): unknown;
   removeDataKeys(subject: string): number;
   close(): void;
-};
+} & VaultCalls;
 
 /** Marks the file as a hub's keyring ('fedk'), so that no other SQLite file is taken for one. */
 const applicationId = 0x6665646b;
@@ -46,6 +47,7 @@ serve({
     refuseReadableByOthers();
     db = opened(file);
     if (db.pragma('application_id', { simple: true }) !== applicationId) throw notAKeyring();
+    ask((it) => it.exec(vaultTable)); // a keyring of before has none
     return true;
   },
   create(first) {
@@ -89,6 +91,7 @@ serve({
     }),
   removeDataKeys: (subject) =>
     ask((it) => it.prepare('DELETE FROM federation_data_keys WHERE subject = ?').run(subject).changes),
+  ...vaultCalls(ask),
   close: () => void db?.close(),
 } satisfies SqliteKeyring);
 

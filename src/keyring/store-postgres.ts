@@ -1,10 +1,11 @@
 /**
- * The keyring in two tables of the log's database, which a backup of the log leaves out. PostgreSQL keeps deleted rows until
+ * The keyring in three tables of the log's database, which a backup of the log leaves out. PostgreSQL keeps deleted rows until
  * they are vacuumed, and in its write-ahead log for as long as that is kept: who archives that keeps keys too.
  */
 import pg from 'pg';
 import { Fault } from '../errors.ts';
 import type { DataKeyRecord, KeyRecord, KeyringStore } from './store.ts';
+import { postgresVaultKeys, vaultColumns, vaultTable } from './vault-keys-postgres.ts';
 
 /** Connections of one replica; keys are cached, so few are ever needed. */
 const mostConnections = 2;
@@ -51,6 +52,7 @@ export function postgresKeyring(url: string): KeyringStore {
       const { rowCount } = await query('DELETE FROM federation_data_keys WHERE subject = $1', [subject]);
       return rowCount ?? 0;
     },
+    vault: postgresVaultKeys(query),
     async close() {
       if (!pool.ending) await pool.end();
     },
@@ -64,13 +66,15 @@ const tables = `
 CREATE TABLE IF NOT EXISTS federation_keyring (
   id text PRIMARY KEY, purpose text NOT NULL, created_at text NOT NULL, active_at text NOT NULL, secret text NOT NULL);
 CREATE TABLE IF NOT EXISTS federation_data_keys (
-  subject text PRIMARY KEY, id text NOT NULL, created_at text NOT NULL, wrap_id text NOT NULL, wrapped text NOT NULL)`;
+  subject text PRIMARY KEY, id text NOT NULL, created_at text NOT NULL, wrap_id text NOT NULL, wrapped text NOT NULL);
+${vaultTable}`;
 
 /** Under a lock, because `CREATE TABLE IF NOT EXISTS` alone fails when two replicas start at once. */
 async function ensureRows(client: pg.PoolClient, make: () => Promise<KeyRecord[]>): Promise<unknown[]> {
   await client.query("SELECT pg_advisory_xact_lock(hashtext('federation_keyring'))");
   await client.query(tables);
   await client.query(`SELECT ${dataKeyColumns} FROM federation_data_keys LIMIT 0`); // fails for a table that is not ours
+  await client.query(`SELECT ${vaultColumns} FROM federation_vault_keys LIMIT 0`);
   const { rows } = await client.query(selectKeys);
   if (rows.length > 0) return rows;
   await insertKeys(client, await make());
@@ -107,7 +111,7 @@ async function told<T>(work: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (error instanceof pg.DatabaseError && error.code === '42703') {
       const detail =
-        'a table federation_keyring or federation_data_keys was not made by this hub; it was left as it is';
+        'a table federation_keyring, federation_data_keys or federation_vault_keys was not made by this hub; it was left as it is';
       throw new Error(detail, { cause: error }); // undefined_column
     }
     throw new Fault('log_unavailable', 'the keyring in PostgreSQL could not be reached', error);

@@ -6,7 +6,7 @@ import type { KeyringStore } from './store.ts';
 
 /** The store is opened, and its thread started, by the first call. */
 export function sqliteKeyring(folder: string): KeyringStore {
-  const thread = new Thread<SqliteKeyring>(new URL('./sqlite-thread', import.meta.url), {
+  const thread = new Thread<SqliteKeyring>('keyring/sqlite-thread', {
     file: join(folder, 'keyring.db'),
   });
   return {
@@ -21,6 +21,15 @@ export function sqliteKeyring(folder: string): KeyringStore {
     dataKeyIds: (subjects) => thread.call('dataKeyIds', subjects),
     keepDataKey: (record) => thread.call('keepDataKey', record),
     removeDataKeys: (subject) => thread.call('removeDataKeys', subject),
+    vault: {
+      begin: (first) => thread.call('vaultBegin', first),
+      find: (id) => thread.call('vaultFind', id),
+      keep: (record) => thread.call('vaultKeep', record),
+      rewrap: (before, after) => thread.call('vaultRewrap', before, after),
+      page: (after, limit, notWith = '') => thread.call('vaultPage', after, limit, notWith),
+      masters: () => thread.call('vaultMasters'),
+      destroy: (ids) => thread.call('vaultDestroy', ids),
+    },
     async close() {
       if (!thread.dead) await thread.call('close');
       await thread.end();

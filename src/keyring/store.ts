@@ -1,6 +1,7 @@
 /** The port of the keyring: where the hub's keys lie, outside the log and its backups, and what every store of them promises. */
 import { Type } from 'typebox';
 import { Compile } from 'typebox/compile';
+import type { VaultKeys } from './vault-keys.ts';
 
 const Secret = Type.String({ pattern: '^[A-Za-z0-9_-]{43}$' });
 
@@ -52,6 +53,8 @@ export interface KeyringStore {
   keepDataKey(record: DataKeyRecord): Promise<unknown>;
   /** Destroys the data keys of a subject; answers how many there were. */
   removeDataKeys(subject: string): Promise<number>;
+  /** Those of the secrets vault, which another key wraps. */
+  readonly vault: VaultKeys;
   close(): Promise<void>;
 }
 

@@ -58,7 +58,59 @@ export const gauges = {
   projecting: { name: 'federation_projecting', help: '1 at the replica that fills the views', labels: [] },
   deadLetters: { name: 'federation_dead_letters', help: 'Streams that are parked, counted once a view', labels: [] },
   liveRows: { name: 'federation_live_rows', help: 'Rows of the views that are kept in memory', labels: ['view'] },
+  degradation: {
+    name: 'federation_degradation_level',
+    help: 'How much this replica puts aside: 0 normal, 1 reduced, 2 essential, 3 core',
+    labels: [],
+  },
+  places: {
+    name: 'federation_door_places',
+    help: 'What may be under way at once at the doors, what is, and what waits',
+    labels: ['kind'],
+  },
   leases: { name: 'federation_lease_held', help: '1 for each duty that this replica holds', labels: ['duty'] },
+  saturation: {
+    name: 'federation_saturation_ratio',
+    help: 'How full what has a bound is at this replica, 0 to 1: beyond 1 comes a refusal, or the end for the heap',
+    labels: ['resource'],
+  },
+  mailWaiting: {
+    name: 'federation_mail_waiting',
+    help: 'Messages that wait for nodes, once a node; every replica tells the same, so take the maximum and no sum',
+    labels: [],
+  },
+  mailWaitingBytes: { name: 'federation_mail_waiting_bytes', help: 'Of them; likewise', labels: [] },
+  mailboxesWaiting: { name: 'federation_mailboxes_waiting', help: 'Nodes that mail waits for; likewise', labels: [] },
+  searchPosition: {
+    name: 'federation_search_position',
+    help: 'The search index holds the log up to here, as far as this replica knows',
+    labels: [],
+  },
+  searchLag: {
+    name: 'federation_search_lag_positions',
+    help: 'Positions that the index is behind the log',
+    labels: [],
+  },
+  searchFault: {
+    name: 'federation_search_fault',
+    help: '1 while indexing at this replica gets over a trouble',
+    labels: [],
+  },
+  auditWaiting: {
+    name: 'federation_audit_waiting',
+    help: 'Refusals and counts of reads that are not in the log yet',
+    labels: [],
+  },
+  routedCalls: {
+    name: 'federation_routed_calls',
+    help: 'Calls to nodes that this replica makes and that are under way',
+    labels: [],
+  },
+  openCircuits: {
+    name: 'federation_circuits_open',
+    help: 'Targets that this replica does not call for a while',
+    labels: [],
+  },
   jobs: {
     name: 'federation_jobs',
     help: 'Jobs by queue and state; every replica tells the same where they share a store',

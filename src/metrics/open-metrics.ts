@@ -2,7 +2,7 @@
 
 /**
  * OpenMetrics 1.0 of what prom-client wrote as Prometheus text: a family of counters is named without `_total`, bounds of buckets
- * are written as floats, and the end is marked. prom-client's own way renames the counters for good.
+ * are written as floats; the end is for the caller to mark. prom-client's own way renames the counters for good.
  */
 export function openMetrics(text: string): string {
   const lines = text.split('\n').filter((line) => line !== '');
@@ -12,5 +12,5 @@ export function openMetrics(text: string): string {
     if (family !== undefined && counters.has(family)) return line.replace('_total ', ' ');
     return line.replace(/le="(\d+)"/, 'le="$1.0"');
   });
-  return `${told.join('\n')}\n# EOF\n`;
+  return `${told.join('\n')}\n`;
 }

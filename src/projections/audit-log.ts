@@ -38,7 +38,9 @@ const ofInvite = ({ data }: { data: { invite_id: string } }) => data.invite_id;
 const ofTask = ({ data }: { data: { task_id: string } }) => data.task_id;
 const ofSubscription = ({ data }: { data: { subscription_id: string } }) => data.subscription_id;
 const ofBox = ({ data }: { data: { box: string } }) => data.box;
+const ofFile = ({ data }: { data: { file_id: string } }) => data.file_id;
 const ofMemory = ({ data }: { data: { memory_id: string } }) => data.memory_id;
+const ofSecret = ({ data }: { data: { secret_id: string } }) => data.secret_id;
 const ofToken = ({ data }: { data: { prefix: string } }) => data.prefix;
 const ofSubject = ({ data }: { data: { subject: string } }) => data.subject;
 const ofStream = ({ stream }: { stream: string }) => stream;
@@ -94,6 +96,9 @@ export const targets: { readonly [T in AuditedType]: (event: LogEvent<T>) => str
   'entity.unregistered': ofEntity,
   'limits.set': ofNode,
   'limits.warned': ({ data }) => data.who,
+  'degradation.changed': ({ data }) => data.replica,
+  'degradation.ordered': ofStream,
+  'degradation.order-lifted': ofStream,
   'task.submitted': ofTask,
   'task.assigned': ofTask,
   'task.started': ofTask,
@@ -119,8 +124,20 @@ export const targets: { readonly [T in AuditedType]: (event: LogEvent<T>) => str
   'message.expired': ofBox,
   'message.refused': ofBox,
   'message.read': ofBox,
+  'message.received': ofBox,
   'mail.delivered': ofNode,
   'mail.purged': ofStream,
+  'roster.issued': ({ data }) => data.roster_id,
+  'p2p.claimed': ofNode,
+  'p2p.returned': ofNode,
+  'p2p.refused': ofNode,
+  'file.begun': ofFile,
+  'file.stored': ofFile,
+  'file.refused': ofFile,
+  'file.abandoned': ofFile,
+  'file.fetched': ofFile,
+  'file.expired': ofFile,
+  'file.removed': ofFile,
   'memory.stored': ofMemory,
   'memory.deleted': ofMemory,
   'memory.let-go': ofMemory,
@@ -136,6 +153,13 @@ export const targets: { readonly [T in AuditedType]: (event: LogEvent<T>) => str
   'peer.joined': ({ data }) => data.peer_id,
   'peer.left': ({ data }) => data.peer_id,
   'peer.synced': ({ data }) => data.peer_id,
+  'secret.stored': ofSecret,
+  'secret.access-changed': ofSecret,
+  'secret.version-destroyed': ofSecret,
+  'secret.deleted': ofSecret,
+  'secret.used': ofSecret,
+  'vault.rotation-asked': ofStream,
+  'vault.master-rotated': ofStream,
   'audit.refused': ofTarget,
   'audit.read': ofTarget,
   'audit.reads-counted': () => '',

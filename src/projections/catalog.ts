@@ -9,8 +9,11 @@ import { auditLog } from './audit-log.ts';
 import { bans } from './bans.ts';
 import { channels } from './channels.ts';
 import type { ColumnType, FoldContext, Projection, Sweep, TableSpec } from './define.ts';
+import { degradation } from './degradation.ts';
 import { entities } from './entities.ts';
 import { federation } from './federation.ts';
+import { fileFetches } from './file-fetches.ts';
+import { files } from './files.ts';
 import { healthHours } from './health-hours.ts';
 import { heartbeatHours } from './heartbeat-hours.ts';
 import { holdings } from './holdings.ts';
@@ -24,10 +27,12 @@ import { memoryVersions } from './memory-versions.ts';
 import { messageReceipts } from './message-receipts.ts';
 import { messages } from './messages.ts';
 import { models } from './models.ts';
+import { newestRoster } from './newest-roster.ts';
 import { nodes } from './nodes.ts';
 import { openTasks } from './open-tasks.ts';
 import { operatorTokens } from './operator-tokens.ts';
 import { peers } from './peers.ts';
+import { secrets } from './secrets.ts';
 import { segments } from './segments.ts';
 import { sessions } from './sessions.ts';
 import { sovereignty } from './sovereignty.ts';
@@ -53,6 +58,7 @@ export const projections = {
   federation_access_lists: accessLists,
   federation_entities: entities,
   federation_limits: nodeLimits,
+  federation_degradation: degradation,
   federation_tasks: tasks,
   federation_tasks_open: openTasks,
   federation_models: models,
@@ -62,12 +68,16 @@ export const projections = {
   federation_messages: messages,
   federation_message_receipts: messageReceipts,
   federation_traffic: traffic,
+  federation_newest_roster: newestRoster,
+  federation_files: files,
+  federation_file_fetches: fileFetches,
   federation_memories: memories,
   federation_memory_versions: memoryVersions,
   federation_sovereignty: sovereignty,
   federation_holdings: holdings,
   federation_syncs: syncs,
   federation_peers: peers,
+  federation_secrets: secrets,
   federation_log_segments_dropped: segments,
   federation_audit_log: auditLog,
 } as const;
@@ -149,6 +159,7 @@ export const allProjections: readonly AnyProjection[] = [
   anyProjection(accessLists),
   anyProjection(entities),
   anyProjection(nodeLimits),
+  anyProjection(degradation),
   anyProjection(tasks),
   anyProjection(openTasks),
   anyProjection(models),
@@ -158,12 +169,16 @@ export const allProjections: readonly AnyProjection[] = [
   anyProjection(messages),
   anyProjection(messageReceipts),
   anyProjection(traffic),
+  anyProjection(newestRoster),
+  anyProjection(files),
+  anyProjection(fileFetches),
   anyProjection(memories),
   anyProjection(memoryVersions),
   anyProjection(sovereignty),
   anyProjection(holdings),
   anyProjection(syncs),
   anyProjection(peers),
+  anyProjection(secrets),
   anyProjection(segments),
   anyProjection(auditLog),
 ];

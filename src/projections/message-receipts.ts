@@ -11,7 +11,7 @@ export interface MessageReceiptRow {
   message_id: string;
   sender: string;
   box: string;
-  state: 'read' | 'refused' | 'expired';
+  state: 'received' | 'read' | 'refused' | 'expired';
   /** Whom it concerns; at most a thousand, and how many more. */
   nodes: string[];
   others: number;
@@ -49,11 +49,15 @@ export const messageReceipts = projection<MessageReceiptRow>({
     indexes: [['message_id'], ['sender', 'position']],
     appendOnly: true,
   },
-  version: 1,
+  version: 2,
   on: {
     'message.read': {
       key: ofMessage,
       fold: (_none, event) => ({ ...rowOf(event), state: 'read', nodes: [event.data.node_id] }),
+    },
+    'message.received': {
+      key: ofMessage,
+      fold: (_none, event) => ({ ...rowOf(event), state: 'received', nodes: [event.data.node_id] }),
     },
     'message.refused': {
       key: ofMessage,

@@ -23,6 +23,8 @@ export interface MessageRow {
   sent_at: string;
   sent_position: number;
   expires_at: string;
+  /** When its author wrote it, of what nodes passed among themselves. */
+  said_at: string | null;
 }
 
 export const messages = projection<MessageRow>({
@@ -43,16 +45,17 @@ export const messages = projection<MessageRow>({
       sent_at: 'text',
       sent_position: 'integer',
       expires_at: 'text',
+      said_at: { type: 'text', nullable: true },
     },
     indexes: [['message_id'], ['box', 'sent_position'], ['sender', 'box', 'sent_position']],
     appendOnly: true,
   },
-  version: 1,
+  version: 2,
   on: {
     'message.sent': {
       key: ({ data }) => entryOf(data),
       fold: (_none, { data, time, position }) => {
-        const { message_id, from, to, box, content, bytes, correlation_id, reply_to, expires_at, without } = data;
+        const { message_id, from, to, box, content, bytes, correlation_id, reply_to, expires_at, without, p2p } = data;
         return {
           entry: entryOf(data),
           message_id,
@@ -67,6 +70,7 @@ export const messages = projection<MessageRow>({
           sent_at: time,
           sent_position: position,
           expires_at,
+          said_at: p2p?.said_at ?? null,
         };
       },
     },

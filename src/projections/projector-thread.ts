@@ -2,6 +2,7 @@
 import { createKernel } from '../kernel.ts';
 import { postgresLeases, soleLeases } from '../lease.ts';
 import { serve, threadData } from '../thread.ts';
+import type { Together } from '../tracing.ts';
 import { allProjections } from './catalog.ts';
 import { Projector, type ProjectorState, type Rebuilt } from './projector.ts';
 import { openSource } from './source.ts';
@@ -13,9 +14,14 @@ export interface ProjectorThreadData {
   readonly logUrl: string;
   readonly logLevel: string;
   readonly replica: string;
+  /** Somebody wants to know which traces a page was for. */
+  readonly traced: boolean;
 }
 
-export type ProjectorNote = { readonly moved: ProjectorState } | { readonly rebuilt: Rebuilt };
+export type ProjectorNote =
+  | { readonly moved: ProjectorState }
+  | { readonly rebuilt: Rebuilt }
+  | { readonly traced: Together };
 
 export type ProjectorApi = {
   state(): ProjectorState;
@@ -51,6 +57,7 @@ const projector = new Projector({
   views: allProjections,
   onMoved: () => note({ moved: projector.state() }),
   onRebuilt: (rebuilt) => note({ rebuilt }),
+  ...(data.traced && { onTraced: (traced: Together) => note({ traced }) }),
 });
 
 async function openStore() {

@@ -8,6 +8,8 @@
 import { NewerEvent } from '../events/decode.ts';
 import type { Kernel } from '../kernel.ts';
 import type { Lease, Leases } from '../lease.ts';
+import { tracedIn } from '../tracing/traceparent.ts';
+import type { Together } from '../tracing.ts';
 import { type AnyProjection, fingerprintOf } from './catalog.ts';
 import { Fenced, type Generation, type RebuildNote, type ViewStore } from './generation.ts';
 import { type Batch, foldContext, foldPage } from './project.ts';
@@ -46,6 +48,8 @@ export interface ProjectorOptions {
   /** Called when the views moved on, with `state()`. */
   readonly onMoved: () => void;
   readonly onRebuilt: (rebuilt: Rebuilt) => void;
+  /** Called when a page that holds something of a trace is in the views that serve. Absent: nobody traces. */
+  readonly onTraced?: (page: Together) => void;
 }
 
 /** Events of one transaction: near the head, and when far behind, where larger batches touch fewer rows an event. */
@@ -56,6 +60,8 @@ const pageEvents = { near: 2_000, far: 8_000 };
  */
 const rest = { timesWork: 4, most: 50 };
 const pollMs = 1_000;
+/** Events of a page whose traces are told of it. */
+const mostTraced = 64;
 const retireEveryMs = 2_000;
 const newerPauseMs = 5_000;
 const backoffMs = { first: 100, most: 5_000 };
@@ -211,7 +217,8 @@ export class Projector {
     const serving = this.#serving!;
     if (serving.checkpoint.fingerprint !== this.#fingerprint) return 0;
     const limit = this.#behind ? pageEvents.far : pageEvents.near;
-    const { batch, read } = await this.#fold(serving, limit);
+    const beganMs = this.#kernel.now();
+    const { batch, read, traceparents } = await this.#fold(serving, limit, this.#options.onTraced !== undefined);
     this.#behind = read >= limit;
     if (batch === undefined) return 0;
     const request = batch.rebuildRequests.find((event) => event.position > this.#historyUntil);
@@ -220,6 +227,11 @@ export class Projector {
       await this.#startRebuild(asked, batch);
     } else {
       await serving.commit(batch);
+    }
+    if (traceparents.length > 0) {
+      const attributes = { 'federation.events': read, 'federation.position': batch.through };
+      const tookMs = Math.max(0, this.#kernel.now() - beganMs);
+      this.#options.onTraced?.({ traceparents, beganMs, tookMs, attributes });
     }
     this.#options.onMoved();
     return read;
@@ -246,12 +258,14 @@ export class Projector {
     return Math.max(read, 1);
   }
 
-  async #fold(generation: Generation, limit: number) {
+  /** @param traced whether it is wanted what of the page belongs to traces. */
+  async #fold(generation: Generation, limit: number, traced = false) {
     const { source, views } = this.#options;
     const page = await source.readAll(generation.position, limit);
-    if (page.through <= generation.position) return { batch: undefined, read: 0 };
+    if (page.through <= generation.position) return { batch: undefined, read: 0, traceparents: [] };
     const batch = await foldPage(page, views, generation, foldContext(source.segmentSize));
-    return { batch, read: page.events.length };
+    const traceparents = traced ? page.events.flatMap(({ meta }) => tracedIn(meta) ?? []).slice(0, mostTraced) : [];
+    return { batch, read: page.events.length, traceparents };
   }
 
   /** The wish is written down with the batch that held it, so that whoever comes next fulfils it. */

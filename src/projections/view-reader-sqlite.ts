@@ -28,7 +28,7 @@ export class SqliteViewReader implements ViewReader {
 
   /** Starts the thread; the views must be there by the first query. */
   constructor(folder: string) {
-    this.#thread = new Thread<ReaderApi>(new URL('./views-sqlite-reader', import.meta.url), {
+    this.#thread = new Thread<ReaderApi>('projections/views-sqlite-reader', {
       folder,
     } satisfies ReaderData);
     this.db = new Kysely<ViewTables>({ dialect: threadDialect(this.#thread), plugins: [new JsonColumns()] });

@@ -11,6 +11,7 @@ import type { EventLog, Subscription } from '../events/log.ts';
 import { type Cancel, isoTime, type Kernel } from '../kernel.ts';
 import { type Leases, postgresLeases, soleLeases } from '../lease.ts';
 import { Thread } from '../thread.ts';
+import type { Tracer } from '../tracing.ts';
 import { allProjections, type DeadLetter, fingerprintOf, type ViewTables } from './catalog.ts';
 import type { Projection } from './define.ts';
 import type { ViewsDigest } from './digest.ts';
@@ -71,6 +72,7 @@ export interface ViewsOptions {
   readonly kernel: Kernel;
   /** Of the projector's thread. Default `info`. */
   readonly logLevel?: string;
+  readonly tracing?: Tracer;
 }
 
 const minPositionMs = 2_000;
@@ -227,14 +229,15 @@ class RunningViews implements Views {
   }
 
   #start(): ProjectorThread {
-    const { url, logUrl, logLevel = 'info', kernel } = this.#options;
-    const data: ProjectorThreadData = { url, logUrl, logLevel, replica: kernel.replica };
+    const { url, logUrl, logLevel = 'info', kernel, tracing } = this.#options;
+    const traced = tracing?.on === true;
+    const data: ProjectorThreadData = { url, logUrl, logLevel, replica: kernel.replica, traced };
     const onNote = (note: ProjectorNote) => {
       if ('moved' in note) this.#see(note.moved);
+      else if ('traced' in note) tracing?.together('project batch', note.traced, 'project');
       else void this.#tellLog(note.rebuilt);
     };
-    const module = new URL('./projector-thread', import.meta.url);
-    return new Thread(module, data, onNote, { maxYoungGenerationSizeMb: youngHeapMb });
+    return new Thread('projections/projector-thread', data, onNote, { maxYoungGenerationSizeMb: youngHeapMb });
   }
 
   #see(state: ProjectorState): void {

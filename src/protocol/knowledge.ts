@@ -54,6 +54,7 @@ const ofSync = { sync_id: SyncId };
 export const knowledgePackets = {
   /** Begins a sync, or goes on with one that was paused or cut: `sync_id`. What may move is judged anew each time. */
   'federation:knowledge:sync': {
+    service: 'knowledge-sync',
     who: 'act',
     packet: closed(Type.Object({ direction: SyncDirection, scope: SyncScope, sync_id: Type.Optional(SyncId) })),
     ack: Type.Object({
@@ -68,17 +69,20 @@ export const knowledgePackets = {
   },
   /** A frame of Negentropy, protocol version 1; timestamps are the milliseconds of the clock, ids the versions. */
   'federation:knowledge:reconcile': {
+    service: 'knowledge-sync',
     who: 'act',
     packet: closed(Type.Object({ ...ofSync, frame: Bytes })),
     ack: Type.Object({ ...done, frame: Bytes }),
   },
   /** Asks for documents. As many come as fit into one answer; ask again for the rest. */
   'federation:knowledge:pull': {
+    service: 'knowledge-sync',
     who: 'act',
     packet: closed(Type.Object({ ...ofSync, versions: Type.Array(VersionId, { minItems: 1, maxItems: 256 }) })),
     ack: Type.Object({ ...done, documents: Type.Array(Document), refused }),
   },
   'federation:knowledge:push': {
+    service: 'knowledge-sync',
     who: 'act',
     packet: closed(
       Type.Object({ ...ofSync, documents: Type.Array(closed(Type.Object(version)), { minItems: 1, maxItems: 64 }) }),
@@ -86,11 +90,13 @@ export const knowledgePackets = {
     ack: Type.Object({ ...done, taken: Type.Array(VersionId), refused }),
   },
   'federation:knowledge:pause': {
+    service: 'knowledge-sync',
     who: 'act',
     packet: closed(Type.Object(ofSync)),
     ack: Type.Object({ ...done, position: Position }),
   },
   'federation:knowledge:end': {
+    service: 'knowledge-sync',
     who: 'act',
     packet: closed(
       Type.Object({
@@ -104,6 +110,7 @@ export const knowledgePackets = {
   },
   /** What became of a withdrawal. */
   'federation:knowledge:withdrawn': {
+    service: 'knowledge-sync',
     who: 'node',
     packet: closed(
       Type.Object({

@@ -13,7 +13,7 @@ const headers = {
 };
 
 /** The longest that a message may be kept: 30 days. */
-const mostTtlSeconds = 30 * 86_400;
+export const mostTtlSeconds = 30 * 86_400;
 
 /** What is sent. At most 256 KiB as JSON. */
 export const NewMessage = Type.Object({
@@ -40,6 +40,8 @@ export const Message = Type.Object({
   unreadable: Type.Optional(Type.Literal(true)),
   ...headers,
   sent_at: Time,
+  /** When its author wrote it, of what came from node to node while the hub was silent; `sent_at` is when the hub had it. */
+  said_at: Type.Optional(Time),
   /** Of what is kept. */
   expires_at: Type.Optional(Time),
   /** Of what is kept: its place among the mail of its recipient. It is to be acknowledged. */
@@ -50,6 +52,7 @@ export type Message = Type.Static<typeof Message>;
 export const messagePackets = {
   /** `key` makes it known: sent again, it is the same message. */
   'federation:message': {
+    service: 'message-persistence',
     who: 'act',
     packet: closed(
       Type.Object({ ...NewMessage.properties, key: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })) }),
@@ -67,18 +70,21 @@ export const messagePackets = {
   },
   /** This node has all of its mail up to here: messages, ends of tasks, states of messages. What is not acknowledged comes again. */
   'federation:message:ack': {
+    service: 'offline-queue',
     who: 'node',
     packet: closed(Type.Object({ through: Position })),
     ack: Type.Object({ ...done, through: Position }),
   },
   /** Messages that were read: their senders can see it. */
   'federation:message:read': {
+    service: 'message-persistence',
     who: 'node',
     packet: closed(Type.Object({ message_ids: Type.Array(MessageId, { minItems: 1, maxItems: 256 }) })),
     ack: Type.Object({ ...done, read: Type.Integer() }),
   },
   /** This node will not have a message; its sender is told. */
   'federation:message:refuse': {
+    service: 'message-persistence',
     who: 'node',
     packet: closed(
       Type.Object({ message_id: MessageId, reason: Type.Optional(Type.String({ minLength: 1, maxLength: 512 })) }),
@@ -86,11 +92,13 @@ export const messagePackets = {
     ack: Type.Object({ ...done, position: Position }),
   },
   'federation:channel:join': {
+    service: 'message-persistence',
     who: 'node',
     packet: closed(Type.Object({ channel: ChannelName })),
     ack: Type.Object({ ...done, position: Position }),
   },
   'federation:channel:leave': {
+    service: 'message-persistence',
     who: 'node',
     packet: closed(Type.Object({ channel: ChannelName })),
     ack: Type.Object({ ...done, position: Position }),

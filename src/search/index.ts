@@ -88,9 +88,9 @@ export class LocalSearchIndex implements SearchIndex {
   #fill(wanted: boolean): void {
     this.#turn = this.#turn.then(async () => {
       if (wanted && !this.#closed) {
-        const { log, keyring, kernel } = this.#options;
+        const { log, keyring, kernel, slowly = () => false } = this.#options;
         const head = () => this.#headNow();
-        this.#indexer ??= new Indexer({ store: this.#indexed(), log, head, keyring, kernel });
+        this.#indexer ??= new Indexer({ store: this.#indexed(), log, head, keyring, kernel, slowly });
       } else {
         this.#known = this.position;
         await this.#indexer?.close();
@@ -139,7 +139,7 @@ export class LocalSearchIndex implements SearchIndex {
       if (this.#closed) throw new Fault('views_unavailable', 'the search index was closed');
       const { url, log } = this.#options;
       const data: SearchThreadData = { url, logId: log.id };
-      this.#thread = new Thread<SearchApi>(new URL('./search-thread', import.meta.url), data);
+      this.#thread = new Thread<SearchApi>('search/search-thread', data);
     }
     return this.#thread;
   }

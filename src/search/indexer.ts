@@ -26,12 +26,15 @@ export interface IndexerOptions {
   readonly head: () => Promise<number>;
   readonly keyring: Keyring;
   readonly kernel: Kernel;
+  /** Whether the replica has more to do than it can: then transactions are fewer and larger. */
+  readonly slowly?: () => boolean;
 }
 
 /** What one transaction takes in: on SQLite a question waits for it, and ten thousand words take some ten milliseconds. */
 const batch = { documents: 250, letters: 64 * 1_024 };
 /** Rest after fewer than that: under load a transaction is then of more of them. Who waits for a position ends it. */
 const restMs = 100;
+const slowRestMs = 2_000;
 /** Documents that are removed at once: questions are answered in between. */
 const removedAtOnce = 100;
 /** A position that nothing was indexed for is written down this much later. */
@@ -124,7 +127,7 @@ export class Indexer {
       try {
         await this.#inTurn(() => this.#take(page));
         this.#noteLater(fail);
-        if (page.events.length < batch.documents) await this.#rest();
+        if (page.events.length < batch.documents || this.#options.slowly?.()) await this.#rest();
       } catch (error) {
         over = true;
         fail(error);
@@ -200,7 +203,8 @@ export class Indexer {
   async #rest(): Promise<void> {
     if (!this.#hurried && !this.#closed) {
       await new Promise<void>((done) => {
-        const cancel = this.#options.kernel.after(restMs, done);
+        const { kernel, slowly } = this.#options;
+        const cancel = kernel.after(slowly?.() ? slowRestMs : restMs, done);
         this.#endRest = () => {
           cancel();
           done();

@@ -39,7 +39,6 @@ const settleMs = 1_000;
 
 export const accessControl = service({
   name: 'access-control',
-  tier: 'Nexus',
   purpose: 'Block list and allow list, asked at every door and again at delivery',
   needs: {},
   async start(hub) {

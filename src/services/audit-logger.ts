@@ -12,10 +12,9 @@ const lookEveryMs = 1_000;
 
 export const auditLogger = service({
   name: 'audit-logger',
-  tier: 'P2',
   purpose: 'Audit trail of every action, refusal and sensitive read',
   needs: {},
-  async start({ doors, executor, kernel, config, views }) {
+  async start({ doors, executor, kernel, config, views, metrics }) {
     const writer = new Writer(executor, kernel);
     const refusals = new Refusals(kernel);
     const reads = new ReadCounts(kernel);
@@ -32,10 +31,16 @@ export const auditLogger = service({
     const lease = views.leases.acquire('audit-logger');
     const trimming = new Trimming({ views, executor, kernel, lease, days: config.auditDays });
     const undo = doors.audit.fill(guard);
+    const unread = metrics.onScrape({
+      name: 'audit',
+      gauges: ['auditWaiting'],
+      read: () => metrics.set('auditWaiting', {}, writer.waiting),
+    });
     return {
       api: {},
       async stop() {
         undo();
+        unread();
         cancel();
         await writer.write([...refusals.all(), ...reads.all()]);
         await trimming.close();

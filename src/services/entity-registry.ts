@@ -37,7 +37,6 @@ export interface EntityRegistry {
 
 export const entityRegistry = service({
   name: 'entity-registry',
-  tier: 'Nexus',
   purpose: 'Registration of AIs, services, daemons, bridges and clients, with metadata and capabilities',
   needs: { sockets: websocketPool, access: accessControl },
   async start(hub, { sockets, access }) {

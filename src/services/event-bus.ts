@@ -38,7 +38,6 @@ export interface EventBus {
 
 export const eventBus = service({
   name: 'event-bus',
-  tier: 'P1',
   purpose: 'Events by pattern: streams, sockets, durable cursors and webhooks, with rights asked at each delivery',
   needs: { sockets: websocketPool },
   async start(hub, { sockets }) {

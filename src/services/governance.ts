@@ -39,7 +39,6 @@ export interface Governance {
 
 export const governance = service({
   name: 'governance',
-  tier: 'P2',
   purpose: 'Admission by mode, request or invite; roles, bans and announcements',
   needs: { registry: nodeRegistry },
   async start(hub, { registry }) {

@@ -29,7 +29,6 @@ const readEveryMs = 100;
 
 export const healthAggregator = service({
   name: 'health-aggregator',
-  tier: 'P0',
   purpose: 'Health of all nodes: a federation-wide summary, alerts and their history',
   needs: { registry: nodeRegistry },
   async start(hub) {

@@ -45,7 +45,12 @@ export interface IdentityAuth extends Revocation {
   /** A nonce to sign, good for a minute and one use. */
   challenge(nodeId: string, purpose: Purpose): Omit<Ack<'federation:challenge'>, 'ok'>;
   /** Checks the proof, makes the node a member (or, for purpose `session`, requires that it is one) and opens a session. */
-  register(packet: Registering, transport: Transport, address: string): Promise<OpenedSession | Refusal>;
+  register(
+    packet: Registering,
+    transport: Transport,
+    address: string,
+    traceparent?: string,
+  ): Promise<OpenedSession | Refusal>;
   /** Opens the session of a node whose proof was good, and which was admitted while it waited. */
   admit(packet: Registering, address: string): Promise<OpenedSession | Refusal>;
   /** Gives a node another key, for which both keys signed, and opens a session under it. */
@@ -61,7 +66,6 @@ export interface IdentityAuth extends Revocation {
 
 export const identityAuth = service({
   name: 'identity-auth',
-  tier: 'P2',
   purpose: 'Ed25519 proofs of identity, session tokens and operator tokens',
   needs: { registry: nodeRegistry, sockets: websocketPool },
   async start(hub, { registry, sockets }) {
@@ -73,7 +77,7 @@ export const identityAuth = service({
       hub.doors.identity.fill(createIdentityGuard(hub, tokens, api.operatorTokens.used)),
       sockets.handle('federation:challenge', async (_client, { node_id, purpose }) => api.challenge(node_id, purpose)),
       sockets.handle('federation:register', async (client, packet) => {
-        const opened = await api.register(packet, 'socket', client.address);
+        const opened = await api.register(packet, 'socket', client.address, client.traceparent);
         if (!isRefusal(opened)) {
           const { session, reply } = bindable(opened, hub.kernel.now());
           return { ...reply, position: client.bind(session) };
@@ -121,7 +125,7 @@ function createIdentityAuth(hub: Hub, registry: NodeRegistry, nonces: Nonces, to
       return { nonce, federation_id: federationId, expires_at: isoTime(expiresAtMs) };
     },
 
-    async register(packet, transport, address) {
+    async register(packet, transport, address, traceparent) {
       if (packet.protocol_version !== PROTOCOL_VERSION) {
         return refuse('protocol_unsupported', `this hub speaks version ${PROTOCOL_VERSION}`, {
           supported: [PROTOCOL_VERSION],
@@ -133,7 +137,8 @@ function createIdentityAuth(hub: Hub, registry: NodeRegistry, nonces: Nonces, to
       const proof: Proof = { purpose, nodeId, publicKey, nonce, profile, signature };
       const refused = checkProof(proof, federationId, nonces);
       if (refused) return refused;
-      const about = { actor: `node:${nodeId}`, address, correlation: kernel.uuid() };
+      const trace = traceparent !== undefined && { traceparent };
+      const about = { actor: `node:${nodeId}`, address, correlation: kernel.uuid(), ...trace };
       if (await hub.log.findCommand(commandId(about.actor, 'session', nonce))) return nonceUsed;
       const joined = await join(hub, registry, proof, packet.invite, about);
       if (isRefusal(joined)) return joined;

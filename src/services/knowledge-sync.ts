@@ -31,7 +31,6 @@ export interface KnowledgeSync {
 
 export const knowledgeSync = service({
   name: 'knowledge-sync',
-  tier: 'P2',
   purpose: 'Memories, moved by range fingerprints and only where sovereignty lets them',
   needs: { sockets: websocketPool },
   async start(hub, { sockets }) {

@@ -1,13 +1,15 @@
 /** Messages: taken, kept for their time, found again, and told of when they expire. Those that are not kept pass through. */
 import type { About, Executed } from '../commands/execute.ts';
-import { message, messageStream, read, refuseMessage, type Sent } from '../commands/message.ts';
+import { message, messageStream, read, receive, refuseMessage, type Sent } from '../commands/message.ts';
 import type { Identity } from '../doors.ts';
 import { isRefusal, type Refusal, refuse } from '../errors.ts';
 import type { Hub } from '../hub.ts';
 import { whenOpen } from '../jobs.ts';
+import { messageIdOf } from '../p2p/entry.ts';
 import { findReceipts, type MessageReceiptRow } from '../projections/message-receipts.ts';
 import { findConcerned, findMessage, type MessageRow } from '../projections/messages.ts';
 import type { Message, NewMessage } from '../protocol/messages.ts';
+import type { MessageEntry } from '../protocol/p2p.ts';
 import { SealBroken, unseal } from '../sealed.ts';
 import type { SearchCursor } from '../search.ts';
 import { Channels } from './message-persistence/channels.ts';
@@ -29,6 +31,7 @@ import { type OfflineQueue, offlineQueue } from './offline-queue.ts';
 import { service } from './service.ts';
 import { websocketPool } from './websocket-pool.ts';
 
+export { boxOf } from './message-persistence/address.ts';
 export { mailKey } from './message-persistence/sending.ts';
 
 /** What the sender is told: where it lies in the log when it is kept, else to how many it went. */
@@ -43,6 +46,22 @@ export interface MessagePersistence {
    * `payload_too_large`, `queue_full`.
    */
   send(message: NewMessage, by: Identity, about: About): Promise<Taken | Refusal>;
+  /** Takes a message that its author sent from node to node, under this hash. Refuses as `send` does, and `idempotency_mismatch`. */
+  bring(
+    entry: MessageEntry,
+    hash: string,
+    content: unknown,
+    about: About,
+  ): Promise<Executed<{ known: boolean }> | Refusal>;
+  /**
+   * What became of messages that a node got from others. Undefined for those that are not known here, or are others than those it
+   * got: what it got is still to be handed in. Refuses `not_found`, `message_over`, and `views_unavailable` while that cannot be told.
+   */
+  became(
+    receipts: readonly Became[],
+    nodeId: string,
+    about: (receipt: Became) => About,
+  ): Promise<(Executed<undefined> | Refusal | undefined)[]>;
   /** The node has read them; answers for each, in their order. Refuses `not_found` for what is not for it. */
   read(messageIds: readonly string[], nodeId: string, about: About): Promise<(Executed<undefined> | Refusal)[]>;
   /** The node will not have it; the sender is told. Refuses `not_found`, `message_over`. */
@@ -65,6 +84,15 @@ export interface MessagePersistence {
   readonly channels: Pick<Channels, 'join' | 'leave'>;
 }
 
+/** What became of a message at a node that got it from another. `at`: ISO 8601. */
+export interface Became {
+  readonly entry: string;
+  readonly messageId: string;
+  readonly kind: 'receipt' | 'read' | 'refusal';
+  readonly at: string;
+  readonly reason: string;
+}
+
 export interface Found {
   readonly row: MessageRow;
   readonly receipts: readonly MessageReceiptRow[];
@@ -74,17 +102,16 @@ export interface Found {
 
 export const messagePersistence = service({
   name: 'message-persistence',
-  tier: 'P2',
   purpose: 'Messages with a time to live, sealed at rest, with their history and full text',
   needs: { sockets: websocketPool, queue: offlineQueue },
-  async start(hub, { sockets, queue }) {
+  async start(hub, { sockets, queue }, standing) {
     const lease = hub.views.leases.acquire('messages');
     const traffic = new Traffic(hub);
     const sending = new Sending(hub, queue);
     const ephemeral = new Ephemeral(hub, sockets, queue, traffic);
     const channels = new Channels(hub, lease, queue.members);
     const expiry = new Expiry(hub, queue, lease);
-    const stopOpening = whenOpen(hub, (jobs) => expiry.use(jobs));
+    const stopOpening = whenOpen(hub, standing, (jobs) => expiry.use(jobs));
     const api = createMessages(hub, { sending, ephemeral, channels, queue });
     const stopHandling = handlePackets(sockets, api);
     return {
@@ -113,12 +140,21 @@ function createMessages(hub: Hub, { sending, ephemeral, channels, queue }: Parts
   const { executor, views } = hub;
   const sight = (by: Identity) => sightOf(queue.members, by);
   /** Where messages lie that were for this node, by id. It may have got them before the views have them. */
-  const receivedBy = async (messageIds: readonly string[], nodeId: string): Promise<Map<string, number>> => {
+  const receivedBy = async (messageIds: readonly string[], nodeId: string, after = 0) => {
     const own = sight({ kind: 'node', nodeId, sessionId: '', role: 'member' });
     let rows = await findConcerned(views.db, messageIds);
+    let stale = false;
     if (rows.length < new Set(messageIds).size)
-      rows = (await views.read(await hub.log.head(), (db) => findConcerned(db, messageIds))).value;
-    return new Map(rows.filter((row) => isFor(own, row)).map((row) => [row.message_id, row.sent_position]));
+      ({ value: rows, stale } = await views.read(Math.max(after, await hub.log.head()), (db) =>
+        findConcerned(db, messageIds),
+      ));
+    const positions = new Map(rows.filter((row) => isFor(own, row)).map((row) => [row.message_id, row.sent_position]));
+    return { positions, stale };
+  };
+  /** Which of them the log has, whomever they are for, and where. */
+  const inLog = async (messageIds: readonly string[]): Promise<Map<string, number>> => {
+    const sent = await Promise.all(messageIds.map((id) => hub.log.readStream(messageStream(id), 0, 1)));
+    return new Map(messageIds.flatMap((id, at) => sent[at]!.map(({ position }) => [id, position] as const))); // one for each
   };
   const unknown = (messageId: string) => refuse('not_found', `there is no message ${messageId} for this node`);
   return {
@@ -130,18 +166,61 @@ function createMessages(hub: Hub, { sending, ephemeral, channels, queue }: Parts
       const done = await sending.send(asked, by, about);
       return isRefusal(done) ? done : { ...done.reply, position: done.position };
     },
+    bring(entry, hash, content, about) {
+      const { author, chain, seq, roster_id, time, to, key, expires_at, correlation_id, reply_to } = entry;
+      const message = {
+        to,
+        content,
+        ...(correlation_id !== undefined && { correlation_id }),
+        ...(reply_to && { reply_to }),
+      };
+      const from = { kind: 'node', nodeId: author, sessionId: '', role: 'member' } as const;
+      const p2p = { entry: hash, chain, seq, roster_id, said_at: time };
+      return sending.bring(message, from, { messageId: messageIdOf(author, key), expiresAt: expires_at, p2p }, about);
+    },
+    async became(receipts, nodeId, about) {
+      if (receipts.length === 0) return [];
+      const asked = receipts.map(({ messageId }) => messageId);
+      const first = await receivedBy(asked, nodeId);
+      const there = await inLog(asked.filter((id) => !first.positions.has(id)));
+      // What came into the log since is in views that are as new as that.
+      const newest = Math.max(0, ...there.values());
+      const { positions: more, stale } = there.size > 0 ? await receivedBy([...there.keys()], nodeId, newest) : first;
+      const positions = new Map([...first.positions, ...more]);
+      const write = (receipt: Became, sentPosition: number) => {
+        const stream = messageStream(receipt.messageId);
+        const of = { nodeId, sentPosition, entry: receipt.entry };
+        if (receipt.kind === 'read') return executor.execute(stream, message, read, of, about(receipt));
+        if (receipt.kind === 'receipt')
+          return executor.execute(stream, message, receive, { ...of, at: receipt.at }, about(receipt));
+        const command = { ...of, code: 'declined', reason: receipt.reason };
+        return executor.execute(stream, message, refuseMessage, command, about(receipt));
+      };
+      return Promise.all(
+        receipts.map(async (receipt) => {
+          const sentPosition = positions.get(receipt.messageId);
+          if (sentPosition === undefined && !there.has(receipt.messageId)) return undefined;
+          if (sentPosition === undefined)
+            return stale
+              ? refuse('views_unavailable', 'it is not known yet whom the message was for')
+              : refuse('not_found', 'the message is over, or was not for this node');
+          const done = await write(receipt, sentPosition);
+          return isRefusal(done) && done.refused === 'idempotency_mismatch' ? undefined : done;
+        }),
+      );
+    },
     async read(messageIds, nodeId, about) {
-      const received = await receivedBy(messageIds, nodeId);
+      const { positions } = await receivedBy(messageIds, nodeId);
       return Promise.all(
         messageIds.map((messageId) => {
-          const sentPosition = received.get(messageId);
+          const sentPosition = positions.get(messageId);
           if (sentPosition === undefined) return unknown(messageId);
           return executor.execute(messageStream(messageId), message, read, { nodeId, sentPosition }, about);
         }),
       );
     },
     async refuse(messageId, nodeId, reason, about) {
-      const sentPosition = (await receivedBy([messageId], nodeId)).get(messageId);
+      const sentPosition = (await receivedBy([messageId], nodeId)).positions.get(messageId);
       if (sentPosition === undefined) return unknown(messageId);
       const command = { nodeId, sentPosition, code: 'declined', reason };
       return executor.execute(messageStream(messageId), message, refuseMessage, command, about);
@@ -163,7 +242,7 @@ function createMessages(hub: Hub, { sending, ephemeral, channels, queue }: Parts
       const { value: receipts } = await views.read(queue.position, (db) => findReceipts(db, messageId));
       return { row, receipts, waits };
     },
-    async open({ message_id, sender, recipient, correlation_id, reply_to, sent_at, expires_at, ...row }) {
+    async open({ message_id, sender, recipient, correlation_id, reply_to, sent_at, said_at, expires_at, ...row }) {
       const text = await unseal('message', hub, row.sealed_content).catch(unlessBroken);
       return {
         message_id,
@@ -175,6 +254,7 @@ function createMessages(hub: Hub, { sending, ephemeral, channels, queue }: Parts
         ...(correlation_id !== null && { correlation_id }),
         ...(reply_to && { reply_to }),
         sent_at,
+        ...(said_at !== null && { said_at }),
         expires_at,
         position: row.sent_position,
       };

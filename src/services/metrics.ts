@@ -3,17 +3,28 @@ import type { Hub } from '../hub.ts';
 import type { QueueName } from '../jobs.ts';
 import type { ServiceState } from '../lifecycle.ts';
 import type { Reading } from '../metrics.ts';
+import { saturation } from './metrics/saturation.ts';
 import { measureTasks } from './metrics/task-times.ts';
+import { type OfflineQueue, offlineQueue } from './offline-queue.ts';
 import { service } from './service.ts';
 import { type WebsocketPool, websocketPool } from './websocket-pool.ts';
 
 export const metrics = service({
   name: 'metrics',
-  tier: 'P2',
   purpose: 'Counters, gauges and histograms for Prometheus, at GET /metrics',
   needs: { sockets: websocketPool },
-  async start(hub, { sockets }) {
-    const readings = [replica(hub), connections(hub, sockets), federation(hub), views(hub), jobs(hub)];
+  wants: { queue: offlineQueue },
+  async start(hub, { sockets, queue }) {
+    const readings = [
+      replica(hub),
+      connections(hub, sockets),
+      saturation(hub, sockets),
+      federation(hub),
+      views(hub),
+      search(hub),
+      jobs(hub),
+      ...(queue ? [mail(hub, queue)] : []),
+    ];
     const stops = [...readings.map((reading) => hub.metrics.onScrape(reading)), measureTasks(hub)];
     return {
       api: {},
@@ -24,7 +35,7 @@ export const metrics = service({
   },
 });
 
-const states: readonly ServiceState[] = ['starting', 'running', 'failed', 'stopped'];
+const states: readonly ServiceState[] = ['starting', 'running', 'degraded', 'failed', 'stopped'];
 
 function replica(hub: Hub): Reading {
   const { metrics, kernel, readiness, version, startedAt } = hub;
@@ -95,6 +106,32 @@ function views({ metrics, views, log, kernel }: Hub): Reading {
       metrics.set('viewsLagSeconds', {}, Math.max(0, oldest ?? 0) / 1000);
       metrics.set('projecting', {}, projecting ? 1 : 0);
       metrics.set('deadLetters', {}, deadLetters);
+    },
+  };
+}
+
+function search({ metrics, search, log }: Hub): Reading {
+  return {
+    name: 'search',
+    gauges: ['searchPosition', 'searchLag', 'searchFault'],
+    async read() {
+      const { position, fault } = search;
+      metrics.set('searchPosition', {}, position);
+      metrics.set('searchFault', {}, fault === null ? 0 : 1);
+      metrics.set('searchLag', {}, Math.max(0, (await log.head()) - position));
+    },
+  };
+}
+
+function mail({ metrics }: Hub, queue: OfflineQueue): Reading {
+  return {
+    name: 'mail',
+    gauges: ['mailWaiting', 'mailWaitingBytes', 'mailboxesWaiting'],
+    read() {
+      const { nodes, letters, bytes } = queue.counts();
+      metrics.set('mailWaiting', {}, letters);
+      metrics.set('mailWaitingBytes', {}, bytes);
+      metrics.set('mailboxesWaiting', {}, nodes);
     },
   };
 }

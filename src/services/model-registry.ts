@@ -39,7 +39,6 @@ export interface ModelRegistry {
 
 export const modelRegistry = service({
   name: 'model-registry',
-  tier: 'P1',
   purpose: 'Models by node, with context, capacity and speed; the best node for a model, and why',
   needs: { sockets: websocketPool, health: healthAggregator },
   async start(hub, { sockets, health }) {

@@ -48,7 +48,6 @@ export interface NodeRegistry {
 
 export const nodeRegistry = service({
   name: 'node-registry',
-  tier: 'P0',
   purpose: 'Node registration, discovery and heartbeats: a live directory of the federation',
   needs: {},
   async start(hub) {

@@ -60,9 +60,12 @@ export interface Expired {
 
 const followed = [
   ...mailTypes,
+  'message.received',
   'mail.delivered',
   'task.submitted',
   'task.retried',
+  'file.expired',
+  'file.removed',
   'node.removed',
   'channel.left',
   'session.opened',
@@ -74,10 +77,9 @@ const mostFetchedBytes = 4 * 1024 * 1024;
 
 export const offlineQueue = service({
   name: 'offline-queue',
-  tier: 'P2',
   purpose: 'Mail for nodes that are away: kept, drained in order when they are back, gone when acknowledged',
   needs: { sockets: websocketPool },
-  async start(hub, { sockets }) {
+  async start(hub, { sockets }, standing) {
     const members = new Memberships(hub);
     const callers = new Callers(hub.kernel);
     const arrived = (nodeId: string) => {
@@ -90,6 +92,7 @@ export const offlineQueue = service({
     const couriers = new Couriers(hub, sockets, { room, contents, clearance });
     const { position } = await hub.views.state();
     await openMailroom(hub, room, position);
+    couriers.kickAll();
 
     const progress = new Progress(hub.kernel, position);
     const lease = hub.views.leases.acquire('offline-queue');
@@ -104,7 +107,7 @@ export const offlineQueue = service({
       },
       { types: followed },
     );
-    const stopOpening = whenOpen(hub, (jobs) => drains.use(jobs));
+    const stopOpening = whenOpen(hub, standing, (jobs) => drains.use(jobs));
     const acks = new Acks(hub, room);
     const stops = [
       hub.kernel.every(dropOldEveryMs, () => room.dropOld(hub.kernel.now())),

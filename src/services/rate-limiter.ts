@@ -24,12 +24,15 @@ export interface RateLimiter {
 
 export const rateLimiter = service({
   name: 'rate-limiter',
-  tier: 'P2',
   purpose: 'Limits a minute for each identity: requests, megabytes, socket packets; a warning at 80 %',
   needs: { sockets: websocketPool },
-  async start(hub, { sockets }) {
+  async start(hub, { sockets }, standing) {
     const { config, kernel, live, executor, doors, federationId } = hub;
-    const shared = config.redisUrl ? new RedisBuckets(config.redisUrl, federationId, kernel) : undefined;
+    const shared = config.redisUrl
+      ? new RedisBuckets(config.redisUrl, federationId, kernel, (present) =>
+          standing.degraded(present ? undefined : 'Redis is away: each replica counts alone'),
+        )
+      : undefined;
     const ownOf = (nodeId: string): OwnLimits => live.limits.get(nodeId)?.limits ?? {};
     const limiter = new Limiter({
       kernel,

@@ -26,15 +26,24 @@ export interface ServiceRouter {
 
 export const serviceRouter = service({
   name: 'service-router',
-  tier: 'P1',
   purpose: 'Discovery by service and capability, and routed calls with retries and circuit breakers',
   needs: { sockets: websocketPool, health: healthAggregator },
   async start(hub, { sockets, health }) {
     const calls = new SocketCalls(hub, sockets);
     const router = new Router(hub, new Targets(hub, health), calls);
+    const unread = hub.metrics.onScrape({
+      name: 'routing',
+      gauges: ['routedCalls', 'openCircuits'],
+      read() {
+        const { calls: underWay, openCircuits } = router.counts();
+        hub.metrics.set('routedCalls', {}, underWay);
+        hub.metrics.set('openCircuits', {}, openCircuits);
+      },
+    });
     return {
       api: router as ServiceRouter,
       async stop() {
+        unread();
         calls.close();
       },
     };

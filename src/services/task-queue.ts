@@ -87,10 +87,9 @@ const mostOfOne = 150_000;
 
 export const taskQueue = service({
   name: 'task-queue',
-  tier: 'P1',
   purpose: 'Tasks by priority and requirement, given to nodes under leases, and completed once',
   needs: { registry: nodeRegistry, sockets: websocketPool, health: healthAggregator, models: modelRegistry },
-  async start(hub, { registry, sockets, health, models }) {
+  async start(hub, { registry, sockets, health, models }, standing) {
     const orders = await Orders.start(hub);
     const changes = new Changes(hub.live.openTasks);
     const room = new WaitingRoom(() => hub.kernel.now());
@@ -116,7 +115,7 @@ export const taskQueue = service({
     changes.begin();
     const lease = hub.views.leases.acquire('task-dispatcher');
     duty = new Duty(hub, lease, { room, nodes, dispatcher, leases, sweep: () => callbacks.sweep() });
-    const stopOpening = whenOpen(hub, (jobs) => {
+    const stopOpening = whenOpen(hub, standing, (jobs) => {
       callbacks.use(jobs);
       duty.use(jobs);
     });

@@ -20,6 +20,7 @@ import { speakerOf } from './websocket-pool/speaker.ts';
 export type { Channel } from './websocket-pool/channel.ts';
 export type { Client, SocketSession } from './websocket-pool/client.ts';
 export type { Cluster } from './websocket-pool/cluster.ts';
+export { limits as socketBounds } from './websocket-pool/limits.ts';
 export { once, speakerOf } from './websocket-pool/speaker.ts';
 export type { Waiting } from './websocket-pool/waiting.ts';
 
@@ -38,17 +39,18 @@ export interface WebsocketPool {
   channel(client: Client): Channel;
   /** Sends to the connections of this replica that joined a room, but not to those named in `except`. */
   publish<N extends HubPacketName>(room: string, name: N, packet: HubPacket<N>, except: readonly string[]): void;
-  /** Told whenever a node has a live socket here that it did not have before. */
+  /** Tells all nodes with a live socket at this replica that may be told anything. */
+  announce<N extends HubPacketName>(name: N, packet: HubPacket<N>): void;
+  /** Told, a moment later, of each node that has a live socket here, and whenever a node has one that it did not have before. */
   onOpen(listener: (nodeId: string) => void): () => void;
   /** The other replicas. */
   readonly cluster: Cluster;
-  /** Connections of this replica. */
-  counts(): { connections: number; nodes: number };
+  /** Connections of this replica; strangers are those that proved nothing yet. */
+  counts(): { connections: number; nodes: number; strangers: number };
 }
 
 export const websocketPool = service({
   name: 'websocket-pool',
-  tier: 'P0',
   purpose: 'Persistent Socket.IO connections between nodes and hub',
   needs: { registry: nodeRegistry },
   async start(hub, { registry }) {
@@ -69,8 +71,11 @@ export const websocketPool = service({
     const pool = new Pool(hub, io, handlers);
     const api: WebsocketPool = {
       handle(name, handler) {
-        handlers.set(name, handler as PacketHandler<ClientPacketName>); // dispatch checks the packet of this name
-        return () => void handlers.delete(name);
+        const taken = handler as PacketHandler<ClientPacketName>; // dispatch checks the packet of this name
+        handlers.set(name, taken);
+        return () => {
+          if (handlers.get(name) === taken) handlers.delete(name); // another may have taken over
+        };
       },
       tell: (nodeId, name, packet) => pool.tell(nodeId, name, packet),
       has: (nodeId) => pool.has(nodeId),
@@ -83,6 +88,7 @@ export const websocketPool = service({
           .to(room)
           .except([...except])
           .emit(name, packet),
+      announce: (name, packet) => pool.publish(name, packet),
       cluster,
       counts: () => pool.counts(),
     };

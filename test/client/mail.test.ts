@@ -87,6 +87,7 @@ class World {
       message: ({ position }) => this.told.push(position ?? -1),
       state: ({ position }) => this.told.push(position),
       finished: ({ position }) => this.told.push(position),
+      file: ({ position }) => this.told.push(position),
       stuck: () => {},
       restart: () => {
         this.restarts++;

@@ -122,6 +122,31 @@ describe('execute', () => {
     expect(await fresh.state(nodeStream('long'), node)).toMatchObject({ profile: { owner: '1099' } });
     await fresh.close();
   });
+
+  it('reads of a stream that it knows only what is new to tell its state', async () => {
+    await enlist(one, 'known');
+    const change = (owner: string) =>
+      two.execute(nodeStream('known'), node, update, { nodeId: 'known', changes: { owner } }, about);
+    for (const owner of ['a', 'b', 'c']) await change(owner);
+    let read = 0;
+    const counting = new Proxy(log, {
+      get(target, name) {
+        if (name !== 'readStream') return Reflect.get(target, name).bind?.(target) ?? Reflect.get(target, name);
+        return async (...args: Parameters<EventLog['readStream']>) => {
+          const page = await target.readStream(...args);
+          read += page.length;
+          return page;
+        };
+      },
+    });
+    const executor = await Executor.start(counting, kernel);
+    expect(await executor.state(nodeStream('known'), node)).toMatchObject({ profile: { owner: 'c' } });
+    expect(read).toBe(4);
+    await change('d');
+    expect(await executor.state(nodeStream('known'), node)).toMatchObject({ profile: { owner: 'd' } });
+    expect(read).toBeLessThanOrEqual(5);
+    await executor.close();
+  });
 });
 
 describe('a command known by id', () => {

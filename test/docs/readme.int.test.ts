@@ -46,12 +46,12 @@ afterAll(async () => {
 });
 
 it('runs, and prints what it promises', async () => {
-  expect(snippets).toHaveLength(4);
+  expect(snippets).toHaveLength(6);
   const code = [...snippets, 'console.log(content);', call, 'await node.leave();'].join('\n');
   const file = path.join(folder, 'node.mjs');
   await writeFile(file, code.replaceAll('http://127.0.0.1:3002', hub.url));
   const env = { PATH: process.env.PATH, HUB: hub.url, TOKEN: hub.adminToken };
   const { stdout } = await promisify(execFile)(process.execPath, [file], { cwd: folder, env, timeout: 30_000 });
   const lines = stdout.split('\n');
-  for (const line of ['3', 'pong', 'hello, Ada', 'flour, water, salt']) expect(lines).toContain(line);
+  for (const line of ['3', 'pong', '10 of 10', 'hello, Ada', 'flour, water, salt']) expect(lines).toContain(line);
 });

@@ -14,7 +14,8 @@ const lanes = 48;
 const sockets = 16;
 /** Answers that are as long as the log: asked for now and then. Of backups a hub gives two at once, and says so to a third. */
 const heavy = /\/(audit\/export|views\/rebuild)$/;
-const leftOut = /\/backup\/log$|\/federation\/events$/; // the latter has no end
+/** `events` has no end, and an order of `degradation` turns others away, as it should. */
+const leftOut = /\/(backup\/log|federation\/events|degradation)$/;
 const ids = [
   'g-0',
   'g-1',

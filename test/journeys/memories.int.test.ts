@@ -264,13 +264,13 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await done(as(other, 'PUT', '/memory/rules', { category: 'house', content: 'be kinder' }));
     await refused(ask('GET', '/memory/rules', bob), 'not_found');
     await refused(as(one, 'PUT', '/knowledge/sovereignty/@federation', { shares: [], takes: [] }), 'forbidden');
-    await done(
+    const shared = await done(
       ask('PUT', '/knowledge/sovereignty/@federation', undefined, {
         shares: [{ id: 'all', categories: ['house'], with: { everyone: true } }],
         takes: [],
       }),
     );
-    expect(await read(bob, 'rules')).toMatchObject({ content: 'be kinder' });
+    expect(await read(bob, 'rules', shared.position)).toMatchObject({ content: 'be kinder' });
 
     const hidden = await store(ada, { memory_id: 'hidden', category: 'private', content: 'unread' });
     const seen = await read(undefined, 'hidden', hidden.position);
@@ -341,9 +341,10 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     await done(ask('GET', `/memory/search?min_position=${position}`, ada));
     if (setting === 'one hub on SQLite') {
       const folder = path.join(first.folder, 'data');
-      for (const file of await readdir(folder)) {
-        if (file.startsWith('search')) continue; // its rows are plain, and can be deleted
-        expect((await readFile(path.join(folder, file))).includes('openbarleysesame'), file).toBe(false);
+      for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+        if (!entry.isFile() || entry.name.startsWith('search')) continue; // its rows are plain, and can be deleted
+        const file = path.join(entry.parentPath, entry.name);
+        expect((await readFile(file)).includes('openbarleysesame'), file).toBe(false);
       }
     }
   });

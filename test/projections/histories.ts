@@ -57,6 +57,7 @@ const profile = fc.record(
 );
 const measure = fc.constantFrom('cpu' as const, 'disk' as const);
 const level = fc.constantFrom('warning' as const, 'critical' as const);
+const shed = fc.constantFrom('normal' as const, 'reduced' as const, 'core' as const);
 const mode = fc.constantFrom('open' as const, 'approval' as const, 'invite' as const);
 const role = fc.constantFrom('admin' as const, 'member' as const);
 const invite_id = fc.constantFrom('i1', 'i2');
@@ -102,9 +103,25 @@ const message_id = fc.constantFrom(...uuids);
 const box = fc.constantFrom('node:a', 'channel:é', 'everyone');
 const from = fc.constantFrom('node:a', 'operator:x', '\0');
 const address = fc.constantFrom({ node: 'a' }, { channel: 'c' }, { everyone: true as const });
+const file_id = fc.constantFrom('00000000-0000-4000-8000-00000000f11e', '00000000-0000-4000-8000-00000000f12e');
+const hash = fc.constantFrom('0'.repeat(64), 'f'.repeat(64));
 const expires_at = fc.constantFrom('2026-03-01T11:00:00.000Z', '2026-03-02T11:00:00.000Z');
+const file = {
+  file_id,
+  owner: from,
+  name: oddText.map((text) => text.slice(0, 255)),
+  media_type: fc.constant('text/plain'),
+  size: count,
+  to: fc.constantFrom({ node: 'a' }, { role: 'admin' as const }, { everyone: true as const }),
+  box: fc.constantFrom('node:a', 'role:admin', 'everyone'),
+  once: fc.boolean(),
+  expires_at,
+};
+const fileKeys = ['file_id', 'owner', 'name', 'media_type', 'size', 'to', 'box', 'once', 'expires_at'] as const;
 const aboutMessage = { message_id, box, from, sent_position: count, expires_at };
 const sealed = fc.constant({ subject: 'mail:node:a', key_id: 'k', sealed: 'AAAA' });
+const entryHash = fc.constantFrom('E'.repeat(43), 'F'.repeat(43));
+const inChain = { node_id, chain: message_id, by: node_id };
 const channel = fc.constantFrom('c', 'd');
 const memory_id = fc.constantFrom('m1', 'm2@f');
 const author = fc.constantFrom('node:a', 'node:b', 'node:c@f');
@@ -135,6 +152,12 @@ const progress = { rounds: count, pulled: count, pushed: count, refused: count, 
 const scope = fc.constantFrom({ mode: 'full' as const }, { mode: 'incremental' as const, since: 3 });
 const direction = fc.constantFrom('pull' as const, 'both' as const);
 const memory_ids = fc.array(memory_id, { minLength: 1, maxLength: 3 });
+const secret_id = fc.constantFrom('a:s', '@federation:s');
+const parties = fc.record(
+  { nodes: fc.constant<string[]>(['b']), operators: fc.constant(true as const) },
+  { requiredKeys: [] },
+);
+const access = fc.record({ readers: parties, writers: parties });
 const peer_id = fc.constantFrom('p1', 'p2');
 
 const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> } = {
@@ -212,6 +235,21 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
   'invite.revoked': fc.record({ invite_id }),
   'ban.imposed': fc.record({ node_id, thumbprint: fc.oneof(fc.constant(null), thumbprint), reason: oddText }),
   'ban.lifted': fc.record({ node_id }),
+  'degradation.changed': fc.record({
+    replica: fc.constantFrom('r1', 'r2', 'order'),
+    from: shed,
+    to: shed,
+    cause: fc.constantFrom('load' as const, 'order' as const, 'stopped' as const, 'silent' as const),
+    signals: fc.array(
+      fc.record({ signal: fc.constantFrom('heap' as const, 'append' as const), value: percent, level: shed }),
+      { maxLength: 3 },
+    ),
+  }),
+  'degradation.ordered': fc.record(
+    { level: shed, until: oddText, reason: oddText },
+    { requiredKeys: ['level', 'until'] },
+  ),
+  'degradation.order-lifted': fc.constant({}),
   'task.submitted': fc.record(
     {
       task_id,
@@ -309,6 +347,20 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
   'message.expired': fc.record({ ...aboutMessage, unreached: fc.array(node_id, { maxLength: 2 }), others: count }),
   'message.refused': fc.record({ ...aboutMessage, node_id, code: fc.constant('banned'), reason: shortText }),
   'message.read': fc.record({ ...aboutMessage, node_id }),
+  'message.received': fc.record({ ...aboutMessage, node_id, at: oddText }),
+  'roster.issued': fc.record({ roster_id: message_id, issued_at: oddText, expires_at: oddText, members: count }),
+  'p2p.claimed': fc.record({
+    ...inChain,
+    entries: fc.array(fc.record({ seq: count.map((at) => at + 1), entry: entryHash }), { maxLength: 3 }),
+  }),
+  'p2p.returned': fc.record({ ...inChain, through: count.map((at) => at + 1) }),
+  'p2p.refused': fc.record({
+    ...inChain,
+    seq: count.map((at) => at + 1),
+    entry: entryHash,
+    code: fc.constantFrom('chain_gap', 'banned'),
+    reason: shortText,
+  }),
   'mail.delivered': fc.record({ node_id, through: count }),
   'mail.purged': fc.record({ before: expires_at }),
   'messages.counted': fc.record({
@@ -318,6 +370,16 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
     messages: fc.integer({ min: 1, max: 9 }),
     bytes: count,
   }),
+  'file.begun': fc.record(
+    { ...file, upload_until: expires_at, sha256: hash },
+    { requiredKeys: [...fileKeys, 'upload_until'] },
+  ),
+  'file.stored': fc.record({ ...file, sha256: hash }),
+  'file.refused': fc.record({ file_id, owner: from, code: fc.constant('hash_mismatch'), reason: shortText }),
+  'file.abandoned': fc.record({ file_id, owner: from, cause: fc.constant('lapsed' as const) }),
+  'file.fetched': fc.record({ file_id, owner: from, by: fc.constantFrom('node:a', 'operator:x'), whole: fc.boolean() }),
+  'file.expired': fc.record({ file_id, owner: from, sha256: hash }),
+  'file.removed': fc.record({ file_id, owner: from, sha256: hash, cause: fc.constant('owner' as const) }),
   'memory.stored': fc.record(
     { ...version, content: sealed, content_hash: fc.constant('0'.repeat(64)), bytes: count },
     { requiredKeys: [...versionKeys, 'content', 'content_hash', 'bytes'] },
@@ -381,6 +443,23 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
     { peer_id, ...progress, outcome: fc.constantFrom('completed' as const, 'failed' as const), error: shortText },
     { requiredKeys: ['peer_id', 'outcome', 'rounds', 'pulled', 'pushed', 'refused', 'bytes'] },
   ),
+  'secret.stored': fc.record(
+    {
+      secret_id,
+      secret_version: lease,
+      node_id: fc.oneof(fc.constant(null), node_id),
+      key_id: oddText,
+      sealed: oddText,
+      access,
+    },
+    { requiredKeys: ['secret_id', 'secret_version', 'node_id', 'key_id', 'sealed'] },
+  ),
+  'secret.access-changed': access.map((parties) => ({ secret_id: 'a:s', ...parties })),
+  'secret.version-destroyed': fc.record({ secret_id, secret_version: lease, cause: fc.constant('asked' as const) }),
+  'secret.deleted': fc.record({ secret_id, cause: fc.constant('node_removed' as const) }),
+  'secret.used': fc.record({ secret_id, secret_version: lease, by: from, through: oddText }),
+  'vault.rotation-asked': fc.record({ from: oddText, to: oddText }, { requiredKeys: ['from'] }),
+  'vault.master-rotated': fc.record({ from: oddText, to: oddText, keys: count }),
   'admin.appointed': fc.record({ admin: oddText }),
   'admin.dismissed': fc.record({ admin: oddText }),
   'access.blocked': fc.record({ subject: node_id, reason: oddText }),

@@ -74,7 +74,7 @@ it('gives the same rows for any history, live and replayed, on SQLite and on Pos
         expect({ digest: await replayed.digest(), parked: replayed.parked }).toEqual(expected);
       }
     }),
-    { numRuns: 60 },
+    { numRuns: 40 },
   );
 });
 

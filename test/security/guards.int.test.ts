@@ -2,14 +2,15 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { readConfig } from '../../src/config.ts';
+import type { Slot } from '../../src/doors.ts';
 import type { Hub } from '../../src/hub.ts';
 import { createKernel } from '../../src/kernel.ts';
 import { type RunningHub, startHub } from '../../src/main.ts';
 import { identityAuth } from '../../src/services/identity-auth.ts';
 import { manifest } from '../../src/services/manifest.ts';
-import { type AnyService, service } from '../../src/services/service.ts';
+import type { AnyService } from '../../src/services/service.ts';
 import { RawSocket } from './raw-socket.ts';
 import { call, joinByHttp, joinBySocket } from './visitor.ts';
 
@@ -33,7 +34,7 @@ async function start(): Promise<{ url: string; federationId: string; adminToken:
 }
 
 describe('without identity-auth', () => {
-  test('no packet is taken, and HTTP says that it is not ready', async () => {
+  test('no packet is taken, and HTTP lets in nobody who must prove who he is', async () => {
     services.splice(services.indexOf(identityAuth), 1, {
       ...identityAuth,
       start: () => Promise.reject(new Error('it cannot start')),
@@ -45,14 +46,19 @@ describe('without identity-auth', () => {
       ['federation:challenge', { node_id: 'a', purpose: 'register' }],
       ['federation:register', { ...register, nonce: 'A'.repeat(72), signature: 'A'.repeat(86) }],
     ] as const) {
-      expect((await socket.ask(name, packet)).error?.code).toBe('guard_unavailable');
+      expect((await socket.ask(name, packet)).error?.code).toBe('service_unavailable');
     }
     expect((await socket.ask('federation:heartbeat', { node_id: 'a' })).error?.code).toBe('unauthenticated');
     for (const token of [undefined, hub.adminToken]) {
-      for (const path of ['/nodes', '/governance', '/auth/challenge']) {
+      for (const [path, code] of [
+        ['/nodes', 'guard_unavailable'],
+        ['/governance', 'guard_unavailable'],
+        ['/auth/challenge', 'service_unavailable'],
+      ] as const) {
         const { status, body } = await call(hub, 'GET', path, { token });
-        expect([status, body.code], path).toEqual([503, 'not_ready']);
+        expect([status, body.code], path).toEqual([503, code]);
       }
+      expect((await call(hub, 'GET', '/status', { token })).status).toBe(200);
     }
     socket.close();
   });
@@ -61,20 +67,23 @@ describe('without identity-auth', () => {
 /** Starts a hub, and shows it from inside. */
 async function startSeen(): Promise<{ seen: Hub; hub: Awaited<ReturnType<typeof start>> }> {
   let seen: Hub | undefined;
-  services.push(
-    service({
-      name: 'observer',
-      tier: 'Nexus',
-      purpose: 'Sees the hub from inside',
-      needs: {},
-      start: async (hub) => {
-        seen = hub;
-        return { api: {}, stop: async () => {} };
-      },
-    }),
-  );
+  services.push({
+    name: 'observer',
+    tier: 'Nexus',
+    purpose: 'Sees the hub from inside',
+    needs: {},
+    start: async (hub) => {
+      seen = hub;
+      return { api: {}, stop: async () => {} };
+    },
+  });
   const hub = await start();
   return { seen: seen!, hub }; // the hub started it
+}
+
+/** As when the service that guards there has gone. */
+function empty<Guard>(slot: Slot<Guard>): void {
+  vi.spyOn(slot, 'find').mockReturnValue(undefined);
 }
 
 describe('when a guard goes away under a running hub', () => {
@@ -82,7 +91,7 @@ describe('when a guard goes away under a running hub', () => {
     const { seen, hub } = await startSeen();
     const token = hub.adminToken;
     expect((await call(hub, 'GET', '/governance', { token })).status).toBe(200);
-    seen.doors.identity.fill(async () => ({ kind: 'anonymous' }))(); // takes the place of the guard, and leaves it
+    empty(seen.doors.identity);
     for (const [method, path] of [
       ['GET', '/nodes'],
       ['GET', '/nodes/a'],
@@ -107,7 +116,7 @@ describe('when a guard goes away under a running hub', () => {
   test.each(['bans', 'access'] as const)('without %s nobody who proved who it is passes any door', async (name) => {
     const { seen, hub } = await startSeen();
     const { socket, token } = await joinBySocket(hub, 'ada');
-    seen.doors[name].fill(() => undefined)();
+    empty(seen.doors[name]);
     for (const shown of [token, hub.adminToken]) {
       const { status, body } = await call(hub, 'GET', '/nodes', { token: shown });
       expect([status, body.code]).toEqual([503, 'guard_unavailable']);
@@ -120,7 +129,7 @@ describe('when a guard goes away under a running hub', () => {
   test('without admission nobody joins, nor comes back', async () => {
     const { seen, hub } = await startSeen();
     const { key } = await joinByHttp(hub, 'ada');
-    seen.doors.admission.fill(() => Promise.reject(new Error('never asked')))();
+    empty(seen.doors.admission);
     await expect(joinByHttp(hub, 'ada', {}, key)).rejects.toThrow('guard_unavailable');
     await expect(joinByHttp(hub, 'bob')).rejects.toThrow('guard_unavailable');
     expect((await call(hub, 'GET', '/nodes', { token: hub.adminToken })).status).toBe(200);
@@ -129,7 +138,7 @@ describe('when a guard goes away under a running hub', () => {
   test('without limits only the probes of the infrastructure are answered', async () => {
     const { seen, hub } = await startSeen();
     const socket = await RawSocket.open(hub.url);
-    seen.doors.limits.fill({ enter: () => ({ allowances: [], short: undefined }), spend: () => {} })();
+    empty(seen.doors.limits);
     for (const path of ['/status', '/nodes', '/auth/jwks']) {
       const { status, body } = await call(hub, 'GET', path, { token: hub.adminToken });
       expect([status, body.code], path).toEqual([503, 'guard_unavailable']);
@@ -142,7 +151,7 @@ describe('when a guard goes away under a running hub', () => {
 
   test('without the audit log what it must tell of is not read', async () => {
     const { seen, hub } = await startSeen();
-    seen.doors.audit.fill({ refused: () => {}, read: () => {}, sensitive: async () => {} })();
+    empty(seen.doors.audit);
     for (const path of ['/audit/export?format=ndjson', '/audit/1', '/backup/log']) {
       const { status, body } = await call(hub, 'GET', path, { token: hub.adminToken });
       expect([status, body.code], path).toEqual([503, 'guard_unavailable']);

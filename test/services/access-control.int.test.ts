@@ -9,7 +9,7 @@ import { createKernel, isoTime } from '../../src/kernel.ts';
 import { type RunningHub, startHub } from '../../src/main.ts';
 import { type AccessControl, accessControl } from '../../src/services/access-control.ts';
 import { manifest } from '../../src/services/manifest.ts';
-import { type AnyService, service } from '../../src/services/service.ts';
+import type { AnyService } from '../../src/services/service.ts';
 import { freshPlace } from '../projections/backends.ts';
 import { joinByHttp, post } from '../security/visitor.ts';
 
@@ -25,19 +25,17 @@ describe.each(['sqlite', 'postgres'] as const)('on %s', (kind) => {
 
   beforeAll(async () => {
     place = await freshPlace(kind);
-    services.push(
-      service({
-        name: 'observer',
-        tier: 'Nexus',
-        purpose: 'Sees the hub from inside',
-        needs: { access: accessControl },
-        async start(seen, needs) {
-          hub = seen;
-          access = needs.access;
-          return { api: {}, stop: async () => {} };
-        },
-      }),
-    );
+    services.push({
+      name: 'observer',
+      tier: 'Nexus',
+      purpose: 'Sees the hub from inside',
+      needs: { access: accessControl },
+      async start(seen, others) {
+        hub = seen;
+        access = (others as { access: AccessControl }).access; // as it needs it
+        return { api: {}, stop: async () => {} };
+      },
+    });
     running = await startHub(readConfig({ PORT: '0', DATABASE_URL: place.url, FEDERATION_MODE: 'open' }), kernel);
     services.pop();
   });

@@ -6,6 +6,7 @@ import { MailWindow, type Piece } from '../../src/client/mail-window.ts';
 import { createKernel } from '../../src/kernel.ts';
 import { Courier } from '../../src/services/offline-queue/courier.ts';
 import { type Letter, letterOf, Mailroom, noticeOf } from '../../src/services/offline-queue/mailroom.ts';
+import { untraced } from '../../src/tracing.ts';
 
 const expires_at = '2027-01-01T00:00:00.000Z';
 
@@ -27,7 +28,7 @@ class World {
 
   constructor(latencyMs = 1) {
     const kernel = createKernel({ logLevel: 'silent' });
-    const members = { since: () => 0, channel: () => [], all: () => [['ada', 0] as const] };
+    const members = { since: () => 0, channel: () => [], role: () => [], all: () => [['ada', 0] as const] };
     this.#room = new Mailroom(
       members,
       () => this.#courier.kick(),
@@ -46,7 +47,7 @@ class World {
       },
     };
     const tell = (_nodeId: string, _name: string, packet: unknown) => this.#hear(packet as { position: number });
-    this.#courier = new Courier({ kernel }, { tell }, parts, 'ada');
+    this.#courier = new Courier({ kernel, tracing: untraced }, { tell }, parts, 'ada');
     this.#window = new MailWindow({
       clock: processClock,
       acknowledge: async (through) => {

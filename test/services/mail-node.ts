@@ -11,7 +11,7 @@ export interface GotMessage extends Record<string, unknown> {
   readonly position?: number;
 }
 
-const mailNames = ['federation:message', 'federation:message:state', 'federation:task:finished'];
+const mailNames = ['federation:message', 'federation:message:state', 'federation:task:finished', 'federation:file'];
 /** As a decent client does it: what came in a while is acknowledged at once. */
 const ackEveryMs = 10;
 

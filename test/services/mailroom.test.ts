@@ -26,6 +26,7 @@ function membersIn(world: () => World): Members {
         if (since !== undefined && since < joined) yield [nodeId, joined];
       }
     },
+    role: () => [],
     all: () => world().nodes.entries(),
   };
 }
@@ -308,6 +309,31 @@ describe('the mailroom', () => {
     expect(room.box('ada').all()).toEqual([message]);
   });
 
+  it('calls what came home after its time unreceived only when its recipients had time to come home too', () => {
+    const room = open();
+    const sent = {
+      type: 'message.sent',
+      data: {
+        message_id: 'm',
+        from: 'node:bob',
+        to: { node: 'ada' },
+        box: 'node:ada',
+        content: { subject: 's', key_id: 'k', sealed: '' },
+        bytes: 1,
+        expires_at: '2026-03-01T09:00:00.000Z',
+        p2p: { entry: 'e', chain: 'c', seq: 1, roster_id: 'r', said_at: '2026-03-01T08:59:00.000Z' },
+      },
+    } satisfies DomainEvent;
+    room.take(asRead(sent, 2));
+    const cameHome = Date.parse(time);
+    expect(room.expired(cameHome + 119_999, 10)).toEqual([]);
+    expect(room.expired(cameHome + 120_000, 10)).toMatchObject([{ letter: { name: 'm' }, unreached: ['ada'] }]);
+    const { message_id, box, from, expires_at } = sent.data;
+    const received = { message_id, box, from, expires_at, sent_position: 2, node_id: 'ada', at: time };
+    room.take(asRead({ type: 'message.received', data: received }, 3));
+    expect(room.expired(Number.MAX_SAFE_INTEGER, 10)).toEqual([]);
+  });
+
   it('forgets a notice that had to leave a full mailbox', () => {
     const room = open();
     for (let position = 2; position <= mostOthers + 3; position++)
@@ -320,6 +346,24 @@ describe('the mailroom', () => {
         .all()
         .map(({ position }) => position),
     ).toEqual([mostOthers + 3]);
+  });
+
+  it('takes word of a file that is gone out, without looking through all that lies there besides', () => {
+    const room = open();
+    let looks = 0;
+    const watched = new Proxy(letter(2), {
+      get(target, name) {
+        if (name === 'kind' || name === 'name') looks++;
+        return Reflect.get(target, name);
+      },
+    });
+    const file = { file_id: 'f', box: 'node:ada', to: { node: 'ada' }, owner: 'operator:x' };
+    room.put('ada', watched);
+    room.take(asRead({ type: 'file.stored', data: file } as never, 3));
+    expect(room.box('ada').size).toBe(2);
+    looks = 0;
+    room.take(asRead({ type: 'file.removed', data: { file_id: 'f' } } as never, 4));
+    expect([room.box('ada').all(), looks]).toEqual([[watched], 0]);
   });
 
   it('says which messages are over, as many as are asked for, the first first', () => {

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { createKernel, type Kernel } from '../../src/kernel.ts';
 import { Lifecycle } from '../../src/lifecycle.ts';
 import { Metrics, type Reading } from '../../src/metrics.ts';
-import { service } from '../../src/services/service.ts';
+import type { AnyService } from '../../src/services/service.ts';
 import { readExposition } from '../setup/exposition.ts';
 
 /** A kernel whose timers run at once, and its metrics. */
@@ -95,7 +95,7 @@ it('counts calls of webhooks and how long they take', async () => {
 it('counts each start of a service that had failed', async () => {
   const { kernel, metrics, runTimers } = hurried();
   let left = 2;
-  const shaky = service({
+  const shaky: AnyService = {
     name: 'shaky',
     tier: 'P2',
     purpose: 'a service for tests',
@@ -104,7 +104,7 @@ it('counts each start of a service that had failed', async () => {
       if (left-- > 0) throw new Error('not yet');
       return { api: {}, stop: async () => {} };
     },
-  });
+  };
   const lifecycle = new Lifecycle({ kernel, metrics } as never, [shaky]); // the lifecycle asks no more of a hub
   await lifecycle.start();
   for (let times = 0; times < 3; times++) {

@@ -31,7 +31,7 @@ async function redis(): Promise<{ url: string; remove(): Promise<void> }> {
 
 async function postgres(): Promise<{ url: string; remove(): Promise<void> }> {
   const given = process.env.DATABASE_URL;
-  if (!given || !/^postgres(ql)?:\/\//.test(given)) return startPostgres({ settings: { max_connections: 200 } });
+  if (!given || !/^postgres(ql)?:\/\//.test(given)) return startPostgres({ settings: { max_connections: 300 } });
   const client = new pg.Client({ connectionString: given, connectionTimeoutMillis: 10_000 });
   try {
     await client.connect();
@@ -49,13 +49,14 @@ async function postgres(): Promise<{ url: string; remove(): Promise<void> }> {
 async function build(): Promise<void> {
   if (process.env.FEDHUB_PROGRAM) return;
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
+  const run = (...args: string[]) =>
+    promisify(execFile)(process.execPath, args, { cwd: `${import.meta.dirname}/../..` });
   try {
-    await promisify(execFile)(process.execPath, [tsc, '-p', 'tsconfig.build.json'], {
-      cwd: `${import.meta.dirname}/../..`,
-    });
+    await run(tsc, '-p', 'tsconfig.build.json');
   } catch (error) {
     const errors = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
     if (!errors.includes('error TS')) throw error;
     console.error(`the build has type errors:\n${errors.split('\n').slice(0, 5).join('\n')}`);
   }
+  await run('infra/bundle.mjs');
 }

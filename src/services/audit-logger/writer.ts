@@ -36,6 +36,11 @@ export class Writer {
     this.#kernel = kernel;
   }
 
+  /** Facts that are not in the log yet. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
   /** Writes these and what still waits. Resolves when that was tried; never rejects. One run at a time. */
   async write(facts: readonly Fact[]): Promise<void> {
     this.#keep(facts);

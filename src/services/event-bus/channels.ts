@@ -10,6 +10,7 @@ import type { EventFilter } from '../../events/subscription.ts';
 import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import { may } from '../../rights.ts';
+import type { Tracer } from '../../tracing.ts';
 import type { Channel, WebsocketPool } from '../websocket-pool.ts';
 import type { Fanout, Target } from './fanout.ts';
 import { fits, typesOf } from './patterns.ts';
@@ -52,6 +53,7 @@ interface Member {
 export class Channels {
   readonly #hub: Pick<Hub, 'live' | 'kernel' | 'log'>;
   readonly #sockets: WebsocketPool;
+  readonly #tracing: Tracer;
   readonly #fanout: Fanout;
   readonly #groups = new Map<string, Group>();
   /** Subscriptions of each connection, by id. */
@@ -59,9 +61,10 @@ export class Channels {
   readonly #byNode = new Map<string, Set<Member>>();
   readonly #stops: Cancel[];
 
-  constructor(hub: Pick<Hub, 'live' | 'kernel' | 'log'>, sockets: WebsocketPool, fanout: Fanout) {
+  constructor(hub: Pick<Hub, 'live' | 'kernel' | 'log' | 'tracing'>, sockets: WebsocketPool, fanout: Fanout) {
     this.#hub = hub;
     this.#sockets = sockets;
+    this.#tracing = hub.tracing;
     this.#fanout = fanout;
     const { live, kernel } = hub;
     this.#stops = [
@@ -131,6 +134,12 @@ export class Channels {
   }
 
   #publish(group: Group, shown: Shown): void {
+    const span = this.#tracing.within('push federation:event', 'producer', shown.event.meta.traceparent);
+    this.#send(group, shown);
+    span?.end();
+  }
+
+  #send(group: Group, shown: Shown): void {
     const parties = this.#partiesIn(group, shown);
     for (const kind of classes) {
       if (group.hearing[kind] === 0) continue;

@@ -14,13 +14,15 @@ const rememberedWork = 50_000;
 /** Streams read side by side. */
 const readTogether = 50;
 const pageEvents = 500;
+/** A cache bounded by size grows as it is filled; one bounded by `max` makes room for all when the hub starts. */
+const one = () => 1;
 
 export class Facts {
   readonly #hub: Pick<Hub, 'log' | 'kernel' | 'live' | 'federationId'>;
   /** By stream. */
-  readonly #owners = new LRUCache<string, Party>({ max: rememberedOwners });
+  readonly #owners = new LRUCache<string, Party>({ maxSize: rememberedOwners, sizeCalculation: one });
   /** Positions of assignments, by stream and lease. */
-  readonly #work = new LRUCache<string, number>({ max: rememberedWork });
+  readonly #work = new LRUCache<string, number>({ maxSize: rememberedWork, sizeCalculation: one });
 
   constructor(hub: Pick<Hub, 'log' | 'kernel' | 'live' | 'federationId'>) {
     this.#hub = hub;

@@ -16,7 +16,7 @@ export type Outcome =
   | { readonly kind: 'gone' }
   | { readonly kind: 'failed'; readonly reason: string; readonly retryAfterMs: number | undefined };
 
-type Needed = Pick<Hub, 'egress' | 'kernel' | 'keyring' | 'live' | 'metrics' | 'version'>;
+type Needed = Pick<Hub, 'egress' | 'kernel' | 'keyring' | 'live' | 'metrics' | 'tracing' | 'version'>;
 
 /** Never throws. */
 export async function callWebhook(
@@ -26,7 +26,13 @@ export async function callWebhook(
   signal: AbortSignal,
 ): Promise<Outcome> {
   const began = hub.kernel.monotonicMs();
-  const outcome = await post(hub, row, views, signal);
+  // A batch may hold events of several traces: the call belongs to the first, and each event names its own.
+  const traceparent = views.find(({ event }) => event.traceparent !== undefined)?.event.traceparent;
+  const span = hub.tracing.within('webhook', 'client', traceparent);
+  span?.set('federation.subscription', row.subscription_id);
+  span?.set('federation.events', views.length);
+  const outcome = await post(hub, row, views, signal, span?.traceparent ?? traceparent);
+  span?.end(outcome.kind === 'failed' ? 'target_unreachable' : undefined);
   const told = outcome.kind === 'taken' ? 'delivered' : 'failed';
   if (told === 'delivered' || !signal.aborted) {
     hub.metrics.webhook('subscription', told, hub.kernel.monotonicMs() - began);
@@ -39,13 +45,14 @@ async function post(
   { subscription_id, owner, delivery }: SubscriptionRow,
   views: readonly View[],
   signal: AbortSignal,
+  traceparent: string | undefined,
 ): Promise<Outcome> {
   if (delivery.kind !== 'webhook') return { kind: 'gone' };
   const body = `[${views.map(({ json }) => json).join(',')}]`;
   const [first, last] = [views[0]!.event.position, views.at(-1)!.event.position]; // a batch holds at least one
   const id = `msg_${subscription_id}_${first}-${last}`; // the same however often it is sent
   try {
-    const headers = await signed(hub, owner, id, body);
+    const headers = { ...(await signed(hub, owner, id, body)), ...(traceparent !== undefined && { traceparent }) };
     const answer = await hub.egress.request(delivery.url, {
       method: 'POST',
       headers,

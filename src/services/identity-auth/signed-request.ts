@@ -162,10 +162,12 @@ function missingComponents([items]: InnerList, { headers }: Credentials): string
     return 'the signature must cover "@method" and "@target-uri" (or "@authority", "@path" and "@query")';
   if (hasBody(headers) && !covered.has('content-digest')) return 'the signature must cover "content-digest"';
   // A key that is not signed could be changed, and the request be done once more under the new one.
-  if (headers['idempotency-key'] !== undefined && !covered.has('idempotency-key'))
-    return 'the signature must cover "idempotency-key"';
-  return undefined;
+  const open = mustBeCovered.find((name) => headers[name] !== undefined && !covered.has(name));
+  return open && `the signature must cover "${open}"`;
 }
+
+/** Headers that say what is to be done: whoever sends them signs them. */
+const mustBeCovered = ['idempotency-key', 'upload-length', 'upload-metadata', 'upload-offset'];
 
 function hasBody(headers: Credentials['headers']): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0;

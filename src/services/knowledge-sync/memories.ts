@@ -42,7 +42,7 @@ export class Memories {
   readonly #hub: Ground;
   readonly #members: Members;
   readonly #room: Room;
-  readonly #firsts = new LRUCache<string, First>({ max: rememberedFirsts });
+  readonly #firsts = new LRUCache<string, First>({ maxSize: rememberedFirsts, sizeCalculation: () => 1 });
 
   constructor(hub: Ground, members: Members) {
     this.#hub = hub;

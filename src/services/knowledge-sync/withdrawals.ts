@@ -12,6 +12,7 @@ import { type Cancel, isoTime } from '../../kernel.ts';
 import { subjectOf } from '../../knowledge.ts';
 import type { Lease } from '../../lease.ts';
 import { findHoldings, findOverdue, type HoldingFilter } from '../../projections/holdings.ts';
+import { isPutAside } from '../../shedding.ts';
 import { keySubject } from './content.ts';
 import { Copies } from './copies.ts';
 import { type Lapsed, Lapses, sweepEveryMs } from './lapses.ts';
@@ -20,6 +21,7 @@ import type { Members } from './standing.ts';
 /** What it needs of the hub. */
 type Ground = Pick<Hub, 'executor' | 'views' | 'kernel' | 'log' | 'keyring'> & {
   readonly live: Pick<Hub['live'], 'sovereignty'>;
+  readonly doors?: Hub['doors'];
 };
 
 /** All copies are looked at so often, for what was missed. */
@@ -171,7 +173,7 @@ export class Withdrawals {
         for (const noted of [this.#subjects, this.#holders, this.#memories]) noted.clear();
         this.#walk = false;
         this.#walkedAt = this.#hub.kernel.monotonicMs();
-        await this.#judge({ states: open });
+        await this.#judge({ states: open }, true);
       }
       if (this.#overdue) {
         this.#overdue = false;
@@ -185,12 +187,15 @@ export class Withdrawals {
   }
 
   /** Page by page, so that others who read the views wait for one page at most. */
-  async #judge(filter: HoldingFilter): Promise<void> {
+  async #judge(filter: HoldingFilter, walk = false): Promise<void> {
     for (let after = ''; this.#mayWork; ) {
       const page = await this.#read((db) => findHoldings(db, filter, after, pageRows));
       this.#wrote(await this.#copies.judge(page));
       if (page.length < pageRows) return;
       after = page.at(-1)!.holding; // it is full
+      // What was not missed before may be found a little later; what is known to have changed is not kept waiting.
+      if (walk && isPutAside('knowledge-sync', this.#hub.doors?.load.find()?.level))
+        await this.#hub.kernel.sleep(retryMs);
     }
   }
 

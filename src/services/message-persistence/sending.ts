@@ -1,8 +1,17 @@
 /** Takes messages: those that are kept go into the log, sealed, when there is room for them; of the others see ephemeral.ts. */
-import type { About, Executed } from '../../commands/execute.ts';
-import { type Sending as Command, message, messageStream, type Sent, send } from '../../commands/message.ts';
+import type { About, Decide, Executed } from '../../commands/execute.ts';
+import {
+  bring,
+  type Sending as Command,
+  type MessageState,
+  message,
+  messageStream,
+  type Sent,
+  send,
+} from '../../commands/message.ts';
 import { actorOf, type Identity } from '../../doors.ts';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
+import type { Direct } from '../../events/p2p.ts';
 import type { Hub } from '../../hub.ts';
 import { isoTime } from '../../kernel.ts';
 import type { NewMessage } from '../../protocol/messages.ts';
@@ -20,8 +29,13 @@ export function mailKey(box: string): string {
   return `mail:${box}`;
 }
 
+interface Text {
+  readonly text: string;
+  readonly bytes: number;
+}
+
 /** Content as text, and its bytes. Refuses `payload_too_large`, and `invalid_input` for nothing at all. */
-export function contentText(content: unknown): { text: string; bytes: number } | Refusal {
+export function contentText(content: unknown): Text | Refusal {
   const text = JSON.stringify(content);
   if (text === undefined) return refuse('invalid_input', 'a message has content');
   const bytes = text.length > mostBytes ? text.length : Buffer.byteLength(text);
@@ -44,13 +58,29 @@ export class Sending {
     this.#queue = queue;
   }
 
+  /** Takes one that nodes passed among themselves. Refuses as `send` does, and `idempotency_mismatch`. */
+  async bring(
+    { to, content, correlation_id, reply_to }: NewMessage,
+    from: Extract<Identity, { kind: 'node' }>,
+    said: { readonly messageId: string; readonly expiresAt: string; readonly p2p: Direct },
+    about: About,
+  ): Promise<Executed<{ known: boolean }> | Refusal> {
+    const text = contentText(content);
+    if (isRefusal(text)) return text;
+    const box = await boxOf(this.#known, to, from);
+    if (isRefusal(box)) return box;
+    const message = { to, box, text, message_id: said.messageId, expires_at: said.expiresAt, p2p: said.p2p };
+    const headers = { ...(correlation_id !== undefined && { correlation_id }), ...(reply_to && { reply_to }) };
+    return this.#write({ ...message, ...headers, from: actorOf(from) }, bring, about);
+  }
+
   /** Refuses `queue_full` when the recipient's mailbox has no room, and what `boxOf` and `contentText` refuse. */
   async send(
     { to, content, ttl_seconds, correlation_id, reply_to }: NewMessage,
     by: Identity,
     about: About,
   ): Promise<Executed<Sent> | Refusal> {
-    const { kernel, config, executor } = this.#hub;
+    const { kernel, config } = this.#hub;
     const text = contentText(content);
     if (isRefusal(text)) return text;
     const pair = `${actorOf(by)} ${JSON.stringify(to)}`;
@@ -58,7 +88,19 @@ export class Sending {
     if (isRefusal(box)) return box;
     // What is known by its key has a name made of it: sent again, it is the same message.
     const message_id = about.command?.id ?? kernel.uuid();
-    const from = actorOf(by);
+    const expires_at = isoTime(
+      kernel.now() + (ttl_seconds === undefined ? config.messageDays * dayMs : ttl_seconds * 1_000),
+    );
+    const headers = { ...(correlation_id !== undefined && { correlation_id }), ...(reply_to && { reply_to }) };
+    return this.#write({ to, box, text, message_id, expires_at, ...headers, from: actorOf(by) }, send, about);
+  }
+
+  async #write<Reply>(
+    { text, ...said }: Omit<Command, 'content' | 'bytes' | 'full' | 'without'> & { readonly text: Text },
+    decide: Decide<MessageState | undefined, Command, Reply>,
+    about: About,
+  ): Promise<Executed<Reply> | Refusal> {
+    const { message_id, box, from, to } = said;
     const subject = mailKey(box);
     const key = await this.#keys.take(subject, () => sealingKey(this.#hub, subject));
     const recipients = this.#queue.recipients(box, from);
@@ -66,21 +108,13 @@ export class Sending {
     const toOne = box.startsWith('node:');
     const sealed = seal('message', subject, key, text.text, this.#hub);
     const command: Command = {
-      message_id,
-      from,
-      to,
-      box,
+      ...said,
       content: sealed,
       bytes: text.bytes,
-      ...(correlation_id !== undefined && { correlation_id }),
-      ...(reply_to && { reply_to }),
-      expires_at: isoTime(
-        kernel.now() + (ttl_seconds === undefined ? config.messageDays * dayMs : ttl_seconds * 1_000),
-      ),
       ...(!toOne && left.length > 0 && { without: left }),
       full: left.length > 0 && left.length === recipients.length ? fullOf(to, left) : undefined,
     };
-    const written = executor.execute(messageStream(message_id), message, send, command, about);
+    const written = this.#hub.executor.execute(messageStream(message_id), message, decide, command, about);
     const release = () => this.#queue.release(recipients, message_id);
     written.then((done) => {
       if (isRefusal(done)) release();

@@ -1,10 +1,19 @@
 /** What every HTTP request passes before and after its handler: the guards of the door, the meter, and the audit log. */
 import { type Readable, Transform } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type Asked, anonymous, type Credentials, type Doors, type Identity, rateLimited } from '../../doors.ts';
+import {
+  type Asked,
+  actorOf,
+  anonymous,
+  type Credentials,
+  type Doors,
+  type Identity,
+  rateLimited,
+} from '../../doors.ts';
 import { type Code, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { type Access, mayUse } from '../../rights.ts';
+import { type Entry, untraced } from '../../tracing.ts';
 import { writeLimits } from './limit-headers.ts';
 
 declare module 'fastify' {
@@ -27,10 +36,15 @@ declare module 'fastify' {
     unannounced: number;
     /** It is a probe: neither limited nor told to the audit log. */
     probe: boolean;
+    /** Set before the guards are asked; not there for paths that cannot be read. */
+    trace: Entry;
+    settled: boolean;
   }
   interface FastifyReply {
     /** Set by `sendProblem`. */
     refusedWith?: Code;
+    /** Its bytes were taken from the allowance as they went. */
+    paidFor: boolean;
   }
 }
 
@@ -39,6 +53,18 @@ export const bodyLimit = 256 * 1024;
 
 /** Where the routes lie. */
 export const prefix = '/api/federation';
+
+/** Begins the trace of a request, or goes on with the one it names. Probes come too often to be of interest. */
+export function enter({ tracing }: Hub, { method, routeOptions, headers }: FastifyRequest): Entry {
+  const { url = '(none)', config } = routeOptions;
+  if (!tracing.on || config?.unlimited || config?.trusts) return untraced.enter('', headers.traceparent);
+  const entry = tracing.enter(`${method} ${url}`, headers.traceparent);
+  entry.span?.set('federation.door', 'http');
+  entry.span?.set('http.request.method', method);
+  entry.span?.set('http.route', url);
+  if (config?.service) entry.span?.set('federation.service', config.service);
+  return entry;
+}
 
 /**
  * Everything that is asked of a request before its body is read: is this replica fit for it, who is it, is there allowance
@@ -49,7 +75,9 @@ export async function admit({ doors, readiness }: Hub, request: FastifyRequest, 
   request.unannounced = 0;
   request.address = request.ip ?? ''; // read from the socket, which forgets it, whatever the type says, when the peer resets
   if (request.address === '') return leave(request, reply);
-  const { access = 'anyone', itself, unlimited = false, trusts } = request.routeOptions.config; // without: the documentation, and unknown paths
+  const { access = 'anyone', itself, unlimited = false, trusts, work } = request.routeOptions.config; // without: the documentation, and unknown paths
+  const shed = work && doors.load.find()?.judge(work); // the door did not know a path that was written in another way
+  if (shed) return shed;
   const changes = request.method !== 'GET' && request.method !== 'HEAD';
   const notReady = changes ? readiness.refusal() : undefined;
   if (notReady) return notReady;
@@ -99,18 +127,48 @@ export async function tellSensitive({ doors }: Hub, request: FastifyRequest): Pr
   return undefined;
 }
 
-/** After the answer: it is counted, with what went over the wire, and the audit log learns what it should know. */
+/** Of a request whose connection was cut before there was an answer, as proxies tell of it. */
+const cutShort = 499;
+
+/**
+ * Once, after the answer or when nobody is there any more to get it: it is counted, with what went over the wire, and the audit log learns
+ * what it should know.
+ */
 export function settle({ doors, metrics }: Hub, request: FastifyRequest, reply: FastifyReply): void {
+  if (request.settled) return;
+  request.settled = true;
   const { refusedWith } = reply;
-  metrics.requested(request.method, request.routeOptions.url, reply.statusCode, reply.elapsedTime);
+  const status = reply.raw.headersSent ? reply.statusCode : cutShort;
+  const span = request.trace?.span;
+  if (span) {
+    span.set('http.response.status_code', status);
+    span.set('federation.actor', actorOf(request.identity));
+    span.end(refusedWith);
+  }
+  const { url: route, config } = request.routeOptions;
+  metrics.requested({
+    method: request.method,
+    route,
+    service: config?.service ?? (route === undefined ? undefined : 'nexus-api'),
+    status,
+    tookMs: reply.elapsedTime,
+    streams: String(reply.getHeader('content-type')).startsWith('text/event-stream'),
+    traceId: span?.traceId,
+  });
   if (refusedWith) metrics.refused('http', refusedWith);
   if (request.address === '' || request.probe) return;
   const limits = doors.limits.get();
-  const bytes = (Number(reply.getHeader('content-length') ?? 0) || 0) + request.unannounced;
-  if (!isRefusal(limits) && bytes > 0) limits.spend(request.identity, request.address, bytes);
+  const bytes = sentBytes(request, reply) + request.unannounced;
+  if (!isRefusal(limits) && bytes > 0 && status !== cutShort) limits.spend(request.identity, request.address, bytes);
   if (refusedWith) doors.tellRefused(askedBy(request), refusedWith);
   const audit = doors.audit.get();
-  if (request.method === 'GET' && !isRefusal(audit) && reply.statusCode < 400) audit.read(request.identity);
+  if (request.method === 'GET' && !isRefusal(audit) && status < 400) audit.read(request.identity);
+}
+
+/** What went out of an answer: nothing for HEAD, whatever its length says; what was paced on its way is `paidFor` by then. */
+function sentBytes({ method }: FastifyRequest, reply: FastifyReply): number {
+  if (method === 'HEAD' || reply.paidFor) return 0;
+  return Number(reply.getHeader('content-length') ?? 0) || 0;
 }
 
 /** The body as it comes, counted for `settle` when it did not say how long it is. One that did was metered before it was read. */

@@ -56,7 +56,12 @@ export function authRoutes(api: FastifyInstance, identity: IdentityAuth): void {
         },
       },
       async (request, reply) => {
-        const opened = await identity.register({ ...request.body, purpose }, 'http', request.address);
+        const opened = await identity.register(
+          { ...request.body, purpose },
+          'http',
+          request.address,
+          request.trace.traceparent,
+        );
         if (isRefusal(opened)) return sendProblem(reply, request, opened);
         const { epoch: _, ...answer } = opened;
         return reply.send(answer);

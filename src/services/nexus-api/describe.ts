@@ -17,6 +17,7 @@ export const Problem = Type.Object(
     code: Type.Enum(Object.keys(codes) as [Code, ...Code[]]), // the list is not empty
     detail: Type.Optional(Type.String()),
     instance: Type.Optional(Type.String()),
+    trace_id: Type.Optional(Type.String({ description: 'Of the trace that the request belongs to' })),
   },
   { $id: 'Problem', description: 'RFC 9457 problem. `code` never changes its meaning.' },
 );
@@ -46,7 +47,8 @@ function impliedProblems({ config, schema, method }: RouteOptions): Code[] {
     implied.push('unauthenticated', 'token_expired', 'session_superseded', 'forbidden', 'banned', 'access_blocked');
     implied.push('signature_invalid', 'signature_expired', 'nonce_used', 'digest_mismatch');
   }
-  if (!config?.unlimited) implied.push('rate_limited', 'guard_unavailable');
+  if (!config?.unlimited) implied.push('rate_limited', 'guard_unavailable', 'service_unavailable');
+  if (config?.work?.from !== undefined) implied.push('shedding');
   if (schema?.params || schema?.querystring || schema?.headers || schema?.body) implied.push('invalid_input');
   if (schema?.body) implied.push('payload_too_large', 'unsupported_media_type');
   if (schema?.headers) implied.push('idempotency_mismatch'); // `writeHeaders`

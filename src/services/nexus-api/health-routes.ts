@@ -1,10 +1,12 @@
 /** Status and health: of this replica, of its services, of the federation. */
 import type { FastifyInstance } from 'fastify';
 import { type Static, Type } from 'typebox';
+import { Level } from '../../events/degradation.ts';
 import { GovernanceMode } from '../../events/federation.ts';
 import { AlertLevel, AlertMeasure } from '../../events/health.ts';
 import type { Hub } from '../../hub.ts';
 import { findAlerts } from '../../projections/alerts.ts';
+import { replicaSubject } from '../../projections/degradation.ts';
 import { findHealthHours } from '../../projections/health-hours.ts';
 import { type HealthAggregator, HealthSummary } from '../health-aggregator.ts';
 import type { WebsocketPool } from '../websocket-pool.ts';
@@ -15,7 +17,7 @@ const ServiceState = Type.Object({
   name: Type.String(),
   tier: Type.String(),
   purpose: Type.String(),
-  state: Type.String({ description: 'starting, running, failed or stopped' }),
+  state: Type.String({ description: 'starting, running, degraded, failed or stopped' }),
   reason: Type.Optional(Type.String()),
 });
 
@@ -26,10 +28,27 @@ const Status = Type.Object({
   nodes: Type.Object({ online: Type.Integer(), total: Type.Integer() }),
   entities: Type.Integer(),
   services: Type.Array(ServiceState),
-  degraded: Type.Boolean({ description: 'A service of this replica is not running' }),
+  degradation: Type.Object(
+    { level: Level, since: Type.Union([Type.String(), Type.Null()]), cause: Type.Union([Type.String(), Type.Null()]) },
+    { description: 'How much of its work this replica puts aside; see GET /degradation' },
+  ),
+  degraded: Type.Boolean({ description: 'A service of this replica does not run, or less well than it should' }),
   uptime_seconds: Type.Integer(),
   replica: Type.String(),
   connections: Type.Integer({ description: 'Socket connections of this replica' }),
+  roster: Type.Union(
+    [
+      Type.Object({
+        roster_id: Type.String(),
+        issued_at: Type.String(),
+        expires_at: Type.String(),
+        members: Type.Integer(),
+        age_seconds: Type.Integer(),
+      }),
+      Type.Null(),
+    ],
+    { description: 'What nodes go by when the hub is silent; null before the first' },
+  ),
   views: Type.Object({
     position: Type.Integer(),
     head: Type.Integer(),
@@ -78,6 +97,14 @@ const Hour = Type.Object({
   memory_percent: Type.Union([Type.Number(), Type.Null()]),
 });
 
+function rosterAt({ live, kernel }: Hub) {
+  const row = live.newestRoster.get('newest');
+  if (!row) return null;
+  const { roster_id, issued_at, expires_at, members_named: members } = row;
+  const age_seconds = Math.max(0, Math.floor((kernel.now() - Date.parse(issued_at)) / 1000));
+  return { roster_id, issued_at, expires_at, members, age_seconds };
+}
+
 /** A replica whose views are further behind than this is not ready: others answer better. */
 const mostLag = 10_000;
 
@@ -97,6 +124,8 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
       const { nodes } = health.summary();
       const services = hub.services();
       const { position, head, generation, deadLetters, newerEvent } = await hub.views.state();
+      const row = hub.live.degradation.get(replicaSubject(hub.kernel.replica));
+      const level = hub.doors.load.find()?.level ?? 'normal';
       return reply.send({
         federation_id: hub.federationId,
         mode: hub.live.federation.get('federation')?.mode ?? 'invite',
@@ -104,10 +133,12 @@ export function healthRoutes(api: FastifyInstance, hub: Hub, health: HealthAggre
         nodes: { online: nodes.online, total: nodes.total },
         entities: hub.live.entities.size,
         services,
+        degradation: { level, since: row?.since ?? null, cause: row?.cause ?? null },
         degraded: services.some(({ state }) => state !== 'running'),
         uptime_seconds: Math.floor((hub.kernel.now() - hub.startedAt) / 1000),
         replica: hub.kernel.replica,
         connections: sockets.counts().connections,
+        roster: rosterAt(hub),
         views: { position, head, generation, dead_letters: deadLetters, newer_event: newerEvent },
       });
     },

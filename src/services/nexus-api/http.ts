@@ -18,7 +18,7 @@ import { actorOf } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
-import { admit, bodyLimit, countBody, settle, tellSensitive } from './admit.ts';
+import { admit, bodyLimit, countBody, enter, settle, tellSensitive } from './admit.ts';
 import { allowedMethods } from './allowed-methods.ts';
 import { checkedBody, hasBody } from './content-digest.ts';
 import { describeProblems, Problem, problemExamples } from './describe.ts';
@@ -76,9 +76,17 @@ export async function createHttp(
   app.decorateRequest('address', '');
   app.decorateRequest('unannounced', 0);
   app.decorateRequest('probe', false);
+  app.decorateRequest('trace'); // likewise
+  app.decorateRequest('settled', false);
   app.decorateReply('refusedWith');
+  app.decorateReply('paidFor', false);
   app.addHook('onRequest', async (request, reply) => {
+    // A stream that its reader leaves, and whatever is cut short, never comes to `onResponse`.
+    reply.raw.once('close', () => settle(hub, request, reply));
+    request.trace = enter(hub, request);
+    const guard = hub.tracing.within('guard', 'internal', request.trace.traceparent);
     const refused = await admit(hub, request, reply);
+    guard?.end(refused?.refused);
     if (refused) return sendProblem(reply, request, refused);
   });
   app.addHook('preParsing', (request, reply, payload, done) =>
@@ -128,21 +136,20 @@ export function requireAccess(api: FastifyInstance): void {
  * What the executor needs to know of a request: who asks, and under which idempotency key. A request that was signed is known by
  * the nonce of its signature, so that a replay at another replica does nothing twice.
  */
-export function aboutOf(request: FastifyRequest, once = false): About {
+export function aboutOf(request: FastifyRequest, once = false, said: unknown = request.body): About {
   const { identity } = request;
   const actor = actorOf(identity);
   const nonce = identity.kind === 'node' ? identity.signedWith : undefined;
   const key = request.headers['idempotency-key'] ?? (nonce && `signed:${nonce}`);
-  const traceparent = request.headers.traceparent;
+  const { traceparent } = request.trace;
   const route = `${request.method} ${request.routeOptions.url}`;
   return {
     actor,
     address: request.address,
     correlation: request.id,
-    ...(typeof traceparent === 'string' &&
-      /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(traceparent) && { traceparent }),
+    ...(traceparent !== undefined && { traceparent }),
     ...(typeof key === 'string' && {
-      command: { id: commandId(actor, route, key), bodyHash: bodyHash([request.params, request.body ?? null]), once },
+      command: { id: commandId(actor, route, key), bodyHash: bodyHash([request.params, said ?? null]), once },
     }),
   };
 }
@@ -191,7 +198,8 @@ export function sendProblem(reply: FastifyReply, request: FastifyRequest, refuse
   const { status, title } = codes[refused.refused];
   reply.refusedWith = refused.refused;
   if (status === 401) reply.header('www-authenticate', 'Bearer');
-  if (status === 503) reply.header('retry-after', '1');
+  const { retry_after_ms: waitMs } = refused.extra ?? {};
+  if (status === 503) reply.header('retry-after', typeof waitMs === 'number' ? String(Math.ceil(waitMs / 1000)) : '1');
   return reply
     .code(status)
     .type('application/problem+json')
@@ -204,6 +212,7 @@ export function sendProblem(reply: FastifyReply, request: FastifyRequest, refuse
       code: refused.refused,
       detail: refused.detail,
       instance: `urn:uuid:${request.id}`,
+      ...(request.trace?.traceId !== undefined && { trace_id: request.trace.traceId }),
     });
 }
 
@@ -225,7 +234,7 @@ function validator(
   };
 }
 
-class InvalidInput extends Error {
+export class InvalidInput extends Error {
   readonly refused: Refusal;
   constructor({ refused, detail, extra }: Refusal, httpPart: string) {
     super(detail);
@@ -237,7 +246,7 @@ class InvalidInput extends Error {
 function answerError(hub: Hub, error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (error instanceof InvalidInput) return sendProblem(reply, request, error.refused);
   if (error instanceof Fault) {
-    hub.kernel.log.warn({ err: error, request: request.id }, 'a request met a fault');
+    hub.kernel.log.warn({ err: error, request: request.id, trace_id: request.trace?.traceId }, 'a request met a fault');
     return sendProblem(reply, request, refuse(error.code, error.message));
   }
   const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500;
@@ -251,6 +260,10 @@ function answerError(hub: Hub, error: unknown, request: FastifyRequest, reply: F
     const message = error instanceof Error ? error.message : (STATUS_CODES[status] ?? '');
     return sendProblem(reply, request, refuse(byStatus[status] ?? 'invalid_input', message.slice(0, 200)));
   }
-  hub.kernel.log.error({ err: error, request: request.id, url: request.routeOptions.url }, 'a request met a defect');
+  const { id, routeOptions, trace } = request;
+  hub.kernel.log.error(
+    { err: error, request: id, url: routeOptions.url, trace_id: trace?.traceId },
+    'a request met a defect',
+  );
   return sendProblem(reply, request, refuse('internal_error', `it is in the log under ${request.id}`));
 }

@@ -10,7 +10,7 @@ type DeliveryState = Static<typeof DeliveryState>;
 const Recipient = Type.Object({
   node_id: NodeId,
   state: DeliveryState,
-  at: Type.Optional(Type.String({ description: 'When it was read, refused or expired' })),
+  at: Type.Optional(Type.String({ description: 'When it was read, refused, expired, or got from another node' })),
   code: Type.Optional(Type.String()),
   reason: Type.Optional(Type.String()),
 });
@@ -31,8 +31,15 @@ export const MessageView = Type.Object({
 export function recipientsOf({ row, receipts, waits }: Found): Recipient[] {
   const told = new Map<string, Recipient>();
   for (const { state, nodes, time: at, code, reason } of receipts) {
+    const shown = state === 'received' ? 'delivered' : state;
     for (const node_id of nodes)
-      told.set(node_id, { node_id, state, at, ...(code !== null && { code }), ...(reason !== null && { reason }) });
+      told.set(node_id, {
+        node_id,
+        state: shown,
+        at,
+        ...(code !== null && { code }),
+        ...(reason !== null && { reason }),
+      });
   }
   const without = new Set(row.without);
   return [...new Set([...waits.keys(), ...told.keys()])]

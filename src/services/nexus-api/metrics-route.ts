@@ -10,9 +10,13 @@ export function metricsRoute(app: FastifyInstance, { config, metrics }: Hub): vo
     ip !== raw.socket.remoteAddress || (headers['x-forwarded-for'] === undefined && headers.forwarded === undefined);
   const trusts = (request: FastifyRequest) => direct(request) && allowed(request.address, 0);
 
-  app.get('/metrics', { config: { access: 'read', trusts }, schema: { hide: true } }, async (request, reply) => {
-    const format = request.headers.accept?.includes('application/openmetrics-text') ? 'openmetrics' : 'text';
-    const { contentType, body } = await metrics.expose(format);
-    return reply.header('content-type', contentType).header('cache-control', 'no-store').send(body);
-  });
+  app.get(
+    '/metrics',
+    { config: { access: 'read', trusts, service: 'metrics' }, schema: { hide: true } },
+    async (request, reply) => {
+      const format = request.headers.accept?.includes('application/openmetrics-text') ? 'openmetrics' : 'text';
+      const { contentType, body } = await metrics.expose(format);
+      return reply.header('content-type', contentType).header('cache-control', 'no-store').send(body);
+    },
+  );
 }

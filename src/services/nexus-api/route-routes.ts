@@ -188,6 +188,7 @@ async function bring({ hub, router, looks }: Routing, request: FastifyRequest, r
       timeoutMs,
       caller,
       actor: actorOf(request.identity),
+      traceparent: request.trace.traceparent,
     });
     if (isRefusal(answer)) return sendProblem(reply, request, answer);
     target = String(answer.headers['federation-node']); // the router says so

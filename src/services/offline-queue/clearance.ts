@@ -22,9 +22,10 @@ export class Clearance {
     const cleared: Letter[] = [];
     const written: Promise<void>[] = [];
     for (const letter of letters) {
-      const over = letter.kind === 'message' && letter.rank <= now;
+      const over = letter.kind === 'message' && letter.expiresAt <= now;
       const refusal = over ? undefined : this.#barred(nodeId, letter);
       if (over) written.push(this.#expire(letter));
+      else if (refusal && letter.kind === 'file') this.#room.forget(nodeId, letter.position);
       else if (refusal) written.push(this.#refuse(nodeId, letter, { code: refusal.refused, reason: refusal.detail }));
       else cleared.push(letter);
     }
@@ -49,7 +50,9 @@ export class Clearance {
   /** What its sender may not say now, and what is not this node's any more, is not handed over. */
   #barred(nodeId: string, { kind, from, to }: Letter): Refusal | undefined {
     const { doors, live } = this.#hub;
-    if (kind !== 'message') return undefined;
+    if (kind !== 'message' && kind !== 'file') return undefined;
+    if (to && 'role' in to && live.nodes.get(nodeId)?.role !== to.role)
+      return refuse('forbidden', `this node has not the role ${to.role} any more`);
     if (to && 'entity' in to && live.entities.get(to.entity)?.node_id !== nodeId)
       return refuse('not_found', `the entity ${to.entity} does not belong to this node any more`);
     if (!from.startsWith('node:')) return undefined;

@@ -10,10 +10,20 @@ import type { Letter } from './mailroom.ts';
 
 /** What a node gets of its mail. */
 export type Mail = {
-  [N in MailName]: { readonly name: N; readonly position: number; readonly packet: HubPacket<N> };
+  [N in MailName]: {
+    readonly name: N;
+    readonly position: number;
+    readonly packet: HubPacket<N>;
+    /** Of what it tells of, if that belongs to a trace. */
+    readonly traceparent?: string | undefined;
+  };
 }[MailName];
 
-export type MailName = 'federation:message' | 'federation:message:state' | 'federation:task:finished';
+export type MailName =
+  | 'federation:message'
+  | 'federation:message:state'
+  | 'federation:task:finished'
+  | 'federation:file';
 
 /** Events whose letters these are. */
 export const mailTypes = [
@@ -23,6 +33,7 @@ export const mailTypes = [
   'task.completed',
   'task.failed',
   'task.cancelled',
+  'file.stored',
 ] as const satisfies EventType[];
 type MailEvent = LogEvent<(typeof mailTypes)[number]>;
 
@@ -55,7 +66,7 @@ export class Contents {
       const event = this.#events.get(letter.position) ?? (await this.#read(letters, at));
       if (!event) continue;
       try {
-        mail.push(await this.#mailOf(event));
+        mail.push({ ...(await this.#mailOf(event)), traceparent: event.meta.traceparent });
       } catch (error) {
         if (!(error instanceof SealBroken)) throw error;
         this.#hub.kernel.log.error({ err: error, nodeId, position: event.position }, 'a piece of mail cannot be read');
@@ -101,6 +112,10 @@ export class Contents {
         };
         return { name: 'federation:message:state', position, packet };
       }
+      case 'file.stored': {
+        const { owner: from, box: _, ...file } = event.data;
+        return { name: 'federation:file', position, packet: { position, time, file: { ...file, from } } };
+      }
       default:
         return {
           name: 'federation:task:finished',
@@ -111,7 +126,7 @@ export class Contents {
   }
 
   async #message({ data, position, time }: LogEvent<'message.sent'>): Promise<HubPacket<'federation:message'>> {
-    const { message_id, from, to, correlation_id, reply_to, expires_at } = data;
+    const { message_id, from, to, correlation_id, reply_to, expires_at, p2p } = data;
     const text = await unseal('message', this.#hub, data.content);
     const erased = text === undefined;
     return {
@@ -123,6 +138,7 @@ export class Contents {
       ...(correlation_id !== undefined && { correlation_id }),
       ...(reply_to && { reply_to }),
       sent_at: time,
+      ...(p2p && { said_at: p2p.said_at }),
       expires_at,
       position,
     };

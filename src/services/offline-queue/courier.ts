@@ -30,7 +30,7 @@ export interface CourierParts {
 }
 
 export class Courier {
-  readonly #hub: Pick<Hub, 'kernel'>;
+  readonly #hub: Pick<Hub, 'kernel' | 'tracing'>;
   readonly #sockets: Pick<WebsocketPool, 'tell'>;
   readonly #parts: CourierParts;
   readonly #nodeId: string;
@@ -50,7 +50,12 @@ export class Courier {
   /** The last of those that went past. They are handed over again in their turn, and count as handed over only then. */
   #past = 0;
 
-  constructor(hub: Pick<Hub, 'kernel'>, sockets: Pick<WebsocketPool, 'tell'>, parts: CourierParts, nodeId: string) {
+  constructor(
+    hub: Pick<Hub, 'kernel' | 'tracing'>,
+    sockets: Pick<WebsocketPool, 'tell'>,
+    parts: CourierParts,
+    nodeId: string,
+  ) {
     this.#hub = hub;
     this.#sockets = sockets;
     this.#parts = parts;
@@ -143,9 +148,13 @@ export class Courier {
   async #push(letters: readonly Letter[], passed: (position: number) => void): Promise<boolean> {
     const { contents, clearance } = this.#parts;
     const going = await clearance.of(this.#nodeId, letters);
-    for (const { name, position, packet } of await contents.of(this.#nodeId, going)) {
+    for (const { name, position, packet, traceparent } of await contents.of(this.#nodeId, going)) {
       if (this.#closed) return false;
-      if (!this.#sockets.tell(this.#nodeId, name, packet)) {
+      const span = this.#hub.tracing.within(`push ${name}`, 'producer', traceparent);
+      span?.set('federation.node', this.#nodeId);
+      const told = this.#sockets.tell(this.#nodeId, name, packet);
+      span?.end(told ? undefined : 'target_unreachable');
+      if (!told) {
         // Whoever may hear nothing now is asked again: a node is let hear again without coming back.
         this.#later(this.#waitMs, () => this.#repeat());
         return false;

@@ -19,10 +19,13 @@ export class Couriers {
       sockets.onOpen((nodeId) => this.#begin(nodeId)),
       sockets.onGone((nodeId) => this.#end(nodeId)),
       // Who was blocked may hear again; it need not come back for that.
-      hub.live.access.onChange(() => {
-        for (const courier of this.#couriers.values()) courier.kick();
-      }),
+      hub.live.access.onChange(() => this.kickAll()),
     ];
+  }
+
+  /** There may be mail for anyone. */
+  kickAll(): void {
+    for (const courier of this.#couriers.values()) courier.kick();
   }
 
   /** Mail came for a node. */

@@ -3,26 +3,29 @@
  * content, in the order of the log; so whichever replica a node comes to knows what is owed to it.
  */
 import type { LogEvent } from '../../events/catalog.ts';
+import type { FileAddress, FileFacts } from '../../events/file.ts';
 import type { Address } from '../../events/message.ts';
 import { Heap, type Placed } from '../../heap.ts';
 import { receiptsKeptMs } from '../../projections/message-receipts.ts';
 import { Box } from './box.ts';
 
-/** A piece of mail: a message, the end of a task, or what became of a message that the node itself sent. */
+/** A piece of mail: a message, the end of a task, what became of a message that the node itself sent, or word of a file. */
 export interface Letter extends Placed {
   /** Of the event. */
   readonly position: number;
-  readonly kind: 'message' | 'task' | 'state';
-  /** Of a message or the task. */
+  readonly kind: 'message' | 'task' | 'state' | 'file';
+  /** Of a message, the task or the file. */
   readonly name: string;
   /** Where it lay; of what is no message, the mailbox of the node that it is for. */
   readonly box: string;
   /** Whom the sender named. */
-  readonly to: Address | undefined;
+  readonly to: FileAddress | undefined;
   /** The actor. */
   readonly from: string;
   readonly bytes: number;
-  /** When it expires, milliseconds since 1970; and its position, so that no two are alike. */
+  /** Milliseconds since 1970. */
+  readonly expiresAt: number;
+  /** When the log is to say that it expired, milliseconds since 1970; and its position, so that no two are alike. */
   rank: number;
   turn: number;
   place: number;
@@ -36,8 +39,16 @@ export interface Members {
   since(nodeId: string): number | undefined;
   /** Who hears a channel, and since which position. */
   channel(name: string): Iterable<readonly [nodeId: string, since: number]>;
+  /** Who has a role now. */
+  role(name: string): Iterable<readonly [nodeId: string, since: number]>;
   all(): Iterable<readonly [nodeId: string, since: number]>;
 }
+
+/**
+ * What nodes passed among themselves comes home by its author, and who received it says so in a chain of its own. It has this long to
+ * come, before the author is told that the message was not received in time.
+ */
+const homecomingMs = 120_000;
 
 /** How long the end of a task, or what became of a message, is kept for who asked. */
 export const keptMs = receiptsKeptMs;
@@ -55,6 +66,8 @@ export class Mailroom {
   readonly #members: Members;
   readonly #boxes = new Map<string, Box>();
   readonly #awaited = new Map<string, Awaited>();
+  /** Where word of a file lies, in whichever mailboxes, until the file is gone. */
+  readonly #offered = new Map<string, number>();
   /** All that lies in any mailbox, by when it expires: messages, of which the log will say so, and the rest. */
   readonly #messages = new Heap<Letter>();
   readonly #notices = new Heap<Letter>();
@@ -104,10 +117,15 @@ export class Mailroom {
       if (since !== undefined && since < position) yield nodeId;
       return;
     }
-    const of = box === 'everyone' ? this.#members.all() : this.#members.channel(box.slice('channel:'.length));
     const left = new Set(without);
-    for (const [nodeId, since] of of)
+    for (const [nodeId, since] of this.#membersOf(box))
       if (since < position && !left.has(nodeId) && from !== `node:${nodeId}`) yield nodeId;
+  }
+
+  #membersOf(box: string): Iterable<readonly [nodeId: string, since: number]> {
+    if (box === 'everyone') return this.#members.all();
+    if (box.startsWith('role:')) return this.#members.role(box.slice('role:'.length));
+    return this.#members.channel(box.slice('channel:'.length));
   }
 
   /** Puts in what lay there before anything was followed; in the order of positions a node. */
@@ -115,6 +133,7 @@ export class Mailroom {
     const evicted = this.#made(nodeId).put(letter);
     if (!evicted) return;
     for (const old of evicted) this.#left(old);
+    if (letter.kind === 'file') this.#offered.set(letter.name, letter.position);
     if (letter.held++ === 0) this.#heapOf(letter).push(letter);
     this.#onLetter(nodeId, letter);
   }
@@ -141,6 +160,9 @@ export class Mailroom {
         this.#remove(event.data.node_id, event.data.sent_position);
         this.#tellSender(event);
         break;
+      case 'message.received':
+        this.#remove(event.data.node_id, event.data.sent_position);
+        break;
       case 'mail.delivered':
         this.delivered(event.data.node_id, event.data.through);
         break;
@@ -155,6 +177,13 @@ export class Mailroom {
       case 'task.cancelled':
         this.#taskOver(event);
         break;
+      case 'file.stored':
+        for (const [nodeId, letter] of this.offers(event.data, event)) this.put(nodeId, letter);
+        break;
+      case 'file.expired':
+      case 'file.removed':
+        this.#fileGone(event);
+        break;
       case 'node.removed':
         this.#empty(event.data.node_id, event.position, () => true);
         if (this.box(event.data.node_id).idle) this.#boxes.delete(event.data.node_id);
@@ -163,6 +192,21 @@ export class Mailroom {
         this.#empty(event.data.node_id, event.position, ({ box }) => box === `channel:${event.data.channel}`);
         break;
     }
+  }
+
+  /** Word of a file for each who may fetch it. */
+  *offers(
+    { file_id, box, to, owner }: Pick<FileFacts, 'file_id' | 'box' | 'to' | 'owner'>,
+    { position, time }: { readonly position: number; readonly time: string },
+  ): IterableIterator<[nodeId: string, letter: Letter]> {
+    for (const nodeId of this.recipients({ box, from: owner }, position))
+      if (owner !== `node:${nodeId}`)
+        yield [nodeId, { ...noticeOf('file', file_id, nodeId, position, Date.parse(time)), to, from: owner }];
+  }
+
+  /** The node may not have it any more: it is told nothing of it. */
+  forget(nodeId: string, position: number): void {
+    this.#remove(nodeId, position);
   }
 
   /** When the next message expires, milliseconds since 1970. */
@@ -194,8 +238,8 @@ export class Mailroom {
     return [...this.recipients(letter, position)].filter((nodeId) => this.box(nodeId).has(position));
   }
 
-  #sent({ data, position }: LogEvent<'message.sent'>): void {
-    const letter = letterOf(data, position);
+  #sent({ data, position, time }: LogEvent<'message.sent'>): void {
+    const letter = letterOf(data, position, data.p2p && Date.parse(time));
     for (const nodeId of this.recipients(data, position)) {
       this.release([nodeId], data.message_id);
       this.put(nodeId, letter);
@@ -221,6 +265,13 @@ export class Mailroom {
   #retried({ data: { task_id, submitter }, position }: LogEvent<'task.retried'>): void {
     const isItsEnd = ({ kind, name }: Letter) => kind === 'task' && name === task_id;
     this.#empty(submitter.slice('node:'.length), position, isItsEnd);
+  }
+
+  #fileGone({ data: { file_id } }: LogEvent<'file.expired' | 'file.removed'>): void {
+    const position = this.#offered.get(file_id);
+    if (position === undefined) return;
+    this.#offered.delete(file_id);
+    for (const nodeId of this.#boxes.keys()) this.#remove(nodeId, position);
   }
 
   #tellSender(event: LogEvent<'message.expired' | 'message.refused'>): void {
@@ -263,11 +314,14 @@ export class Mailroom {
   }
 }
 
+/** `cameHome`: when it came to the hub, milliseconds since 1970, if it had been on its way without it. */
 export function letterOf(
   message: { message_id: string; box: string; to: Address; from: string; bytes: number; expires_at: string },
   position: number,
+  cameHome?: number,
 ): Letter {
   const { message_id, box, to, from, bytes, expires_at } = message;
+  const expiresAt = Date.parse(expires_at);
   return {
     position,
     kind: 'message',
@@ -276,16 +330,24 @@ export function letterOf(
     to,
     from,
     bytes,
-    rank: Date.parse(expires_at),
+    expiresAt,
+    rank: cameHome === undefined ? expiresAt : Math.max(expiresAt, cameHome + homecomingMs),
     turn: position,
     place: 0,
     held: 0,
   };
 }
 
-/** The end of a task, or what became of a message; `ms`: when that was. */
-export function noticeOf(kind: 'task' | 'state', name: string, nodeId: string, position: number, ms: number): Letter {
+/** The end of a task, what became of a message, or word of a file; `ms`: when that was. */
+export function noticeOf(
+  kind: 'task' | 'state' | 'file',
+  name: string,
+  nodeId: string,
+  position: number,
+  ms: number,
+): Letter {
   const box = `node:${nodeId}`;
-  const rank = ms + keptMs;
-  return { position, kind, name, box, to: undefined, from: 'hub', bytes: 0, rank, turn: position, place: 0, held: 0 };
+  const expiresAt = ms + keptMs;
+  const places = { rank: expiresAt, turn: position, place: 0, held: 0 };
+  return { position, kind, name, box, to: undefined, from: 'hub', bytes: 0, expiresAt, ...places };
 }

@@ -49,6 +49,11 @@ export class Memberships implements Members {
     return new Map([...(this.#ofNode.get(nodeId) ?? [])].filter(([, joined]) => this.#counts(nodeId, joined)));
   }
 
+  *role(name: string): Generator<readonly [nodeId: string, since: number]> {
+    for (const { node_id, role, registered_position } of this.#nodes.values())
+      if (role === name) yield [node_id, registered_position];
+  }
+
   *all(): Generator<readonly [nodeId: string, since: number]> {
     for (const { node_id, registered_position } of this.#nodes.values()) yield [node_id, registered_position];
   }

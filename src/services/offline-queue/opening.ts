@@ -32,6 +32,7 @@ export async function openMailroom({ live, views, kernel }: Opening, room: Mailr
     await Promise.all([directMail(db, some, add), taskEnds(db, some, since, add), states(db, some, since, add)]);
   }
   await sharedMail(db, room, nodes, add);
+  await offers(db, room, upTo, since, add);
   for (const row of await awaitedTasks(db, upTo)) {
     if (row.told_node !== null) room.await(row.task_id, { nodeId: row.told_node, position: row.submitted_position });
   }
@@ -57,7 +58,7 @@ type After = { readonly nodeId: string; readonly since: number; readonly after: 
 async function directMail(db: Db, nodes: readonly After[], add: Add): Promise<void> {
   const rows = await db
     .selectFrom('federation_messages')
-    .select(['message_id', 'sender', 'box', 'recipient', 'bytes', 'sent_position', 'expires_at'])
+    .select(['message_id', 'sender', 'box', 'recipient', 'bytes', 'sent_position', 'expires_at', 'sent_at', 'said_at'])
     .where(({ or, and, eb }) =>
       or(nodes.map(({ nodeId, after }) => and([eb('box', '=', `node:${nodeId}`), eb('sent_position', '>', after)]))),
     )
@@ -67,7 +68,7 @@ async function directMail(db: Db, nodes: readonly After[], add: Add): Promise<vo
           selectFrom('federation_message_receipts as over')
             .select('over.receipt')
             .whereRef('over.message_id', '=', 'federation_messages.message_id')
-            .where('over.state', 'in', ['refused', 'expired']),
+            .where('over.state', 'in', ['received', 'refused', 'expired']),
         ),
       ),
     )
@@ -89,7 +90,18 @@ async function sharedMail(
   );
   const rows = await db
     .selectFrom('federation_messages')
-    .select(['message_id', 'sender', 'box', 'recipient', 'bytes', 'sent_position', 'expires_at', 'without'])
+    .select([
+      'message_id',
+      'sender',
+      'box',
+      'recipient',
+      'bytes',
+      'sent_position',
+      'expires_at',
+      'sent_at',
+      'said_at',
+      'without',
+    ])
     .where(({ or, and, eb }) =>
       or([eb('box', '=', 'everyone'), and([eb('box', '>', 'channel:'), eb('box', '<', 'channel;')])]),
     )
@@ -99,19 +111,19 @@ async function sharedMail(
     .selectFrom('federation_message_receipts')
     .select(['message_id', 'state', 'nodes'])
     .where('sent_position', '>', oldest)
-    .where('state', 'in', ['refused', 'expired'])
+    .where('state', 'in', ['received', 'refused', 'expired'])
     .where(({ or, and, eb }) =>
       or([eb('box', '=', 'everyone'), and([eb('box', '>', 'channel:'), eb('box', '<', 'channel;')])]),
     )
     .execute();
   const expired = new Set(over.filter(({ state }) => state === 'expired').map(({ message_id }) => message_id));
-  const refused = new Set(over.flatMap(({ message_id, nodes: by }) => by.map((nodeId) => `${message_id}/${nodeId}`)));
+  const overFor = new Set(over.flatMap(({ message_id, nodes: by }) => by.map((nodeId) => `${message_id}/${nodeId}`)));
   for (const row of rows) {
     if (expired.has(row.message_id)) continue;
     const letter = letterFrom(row); // one, in all of their mailboxes
     const message = { box: row.box, from: row.sender, without: row.without ?? [] };
     for (const nodeId of room.recipients(message, row.sent_position))
-      if (!refused.has(`${row.message_id}/${nodeId}`)) add(nodeId, letter);
+      if (!overFor.has(`${row.message_id}/${nodeId}`)) add(nodeId, letter);
   }
 }
 
@@ -151,6 +163,20 @@ async function states(db: Db, nodes: readonly After[], since: string, add: Add):
   }
 }
 
+/** Word of files that were stored since a time, ISO 8601, and are there still. */
+async function offers(db: Db, room: Mailroom, upTo: number, since: string, add: Add): Promise<void> {
+  const rows = await db
+    .selectFrom('federation_files')
+    .select(['file_id', 'box', 'recipient', 'owner', 'stored_at', 'stored_position'])
+    .where('stored_at', '>', since)
+    .execute();
+  for (const { recipient: to, stored_at, stored_position, ...file } of rows) {
+    if (stored_at === null || stored_position === null || stored_position > upTo) continue;
+    const at = { position: stored_position, time: stored_at };
+    for (const [nodeId, letter] of room.offers({ ...file, to }, at)) add(nodeId, letter);
+  }
+}
+
 function sinceOf(nodes: readonly After[]): (nodeId: string) => number {
   const since = new Map(nodes.map((node) => [node.nodeId, node.since]));
   return (nodeId) => since.get(nodeId) ?? Number.POSITIVE_INFINITY;
@@ -176,7 +202,10 @@ function letterFrom(row: {
   readonly bytes: number;
   readonly sent_position: number;
   readonly expires_at: string;
+  readonly sent_at: string;
+  readonly said_at: string | null;
 }): Letter {
-  const { sender, recipient, sent_position, ...about } = row;
-  return letterOf({ ...about, from: sender, to: recipient }, sent_position);
+  const { sender, recipient, sent_position, sent_at, said_at, ...about } = row;
+  const cameHome = said_at === null ? undefined : Date.parse(sent_at);
+  return letterOf({ ...about, from: sender, to: recipient }, sent_position, cameHome);
 }

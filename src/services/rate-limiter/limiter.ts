@@ -91,6 +91,22 @@ export class Limiter implements LimitGuard {
     this.#take({ count, amount: bytes, limit: 'megabytes' });
   }
 
+  pass(identity: Identity, address: string, bytes: number): number | Promise<number> {
+    const { limits, who, stranger } = this.#asker(identity, address);
+    const count = this.accounts.count(who, stranger, 'megabytes', limits.megabytes * unitsOf.megabytes);
+    const draw: Draw = { count, amount: Math.min(bytes, count.allowed), limit: 'megabytes' };
+    const nowMs = this.#nowMs();
+    const waitMs = waitHere(draw, nowMs);
+    if (waitMs > 0) return waitMs;
+    const { shared } = this.#options;
+    if (!shared?.present || this.#isSure(draw, nowMs)) {
+      this.#take(draw);
+      return 0;
+    }
+    this.#tell(count); // sent before what follows
+    return shared.take(count, draw.amount);
+  }
+
   /** What one who is known used of each allowance by now; asks Redis when it is there. */
   async usageOf(identity: Identity): Promise<Usage[]> {
     const { shared } = this.#options;

@@ -23,6 +23,7 @@ const probeMs = 1_000;
 export class RedisBuckets implements SharedBuckets {
   readonly #redis: Redis;
   readonly #kernel: Kernel;
+  readonly #tell: (present: boolean) => void;
   readonly #prefix: string;
   readonly #limiters = new LRUCache<string, RateLimiterRedis>({ max: mostLimiters });
   readonly #insurance: Insurance;
@@ -31,8 +32,9 @@ export class RedisBuckets implements SharedBuckets {
   #present: boolean | undefined;
   #closed = false;
 
-  /** Starts to connect, and waits for nothing. Keys start with `fedhub:{<federation id>}:`. */
-  constructor(url: string, federationId: string, kernel: Kernel) {
+  /** Starts to connect, and waits for nothing. Keys start with `fedhub:{<federation id>}:`. `tell` hears whether Redis is there. */
+  constructor(url: string, federationId: string, kernel: Kernel, tell: (present: boolean) => void = () => {}) {
+    this.#tell = tell;
     this.#kernel = kernel;
     this.#prefix = `fedhub:{${federationId}}`;
     this.#insurance = new Insurance(
@@ -125,6 +127,7 @@ export class RedisBuckets implements SharedBuckets {
   #become(present: boolean): void {
     if (this.#present === present || this.#closed) return;
     this.#present = present;
+    this.#tell(present);
     if (present) this.#kernel.log.info({}, 'limits are counted in Redis, over all replicas');
     else this.#kernel.log.warn({}, 'Redis does not answer: limits are counted at this replica alone');
   }

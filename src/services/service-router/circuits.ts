@@ -37,6 +37,13 @@ export class Circuits {
     return this.#circuits.get(nameOf(target))?.state ?? 'closed';
   }
 
+  /** How many targets are not called for a while. */
+  open(): number {
+    let open = 0;
+    for (const { state } of this.#circuits.values()) if (state !== 'closed') open++;
+    return open;
+  }
+
   /** Milliseconds until the target may be called; 0 when it may be now. */
   waitMs(target: Target): number {
     const circuit = this.#circuits.get(nameOf(target));

@@ -1,6 +1,7 @@
 /** Where the socket of a node is, and what passes between it and the replica that makes a call, which may be another. */
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
+import type { Span, Tracer } from '../../tracing.ts';
 import { type Cluster, speakerOf, type WebsocketPool } from '../websocket-pool.ts';
 import { CallFailed } from './call.ts';
 import type { AnswerPart } from './exchange.ts';
@@ -45,10 +46,12 @@ export class Relay {
   readonly #sockets: WebsocketPool;
   readonly #cluster: Cluster;
   readonly #own: Own;
+  readonly #tracing: Tracer;
   readonly #relayed = new Map<string, Relayed>();
   readonly #stops: (() => void)[];
 
-  constructor({ kernel }: Hub, sockets: WebsocketPool, own: Own) {
+  constructor({ kernel, tracing }: Hub, sockets: WebsocketPool, own: Own) {
+    this.#tracing = tracing;
     this.#replica = kernel.replica;
     this.#sockets = sockets;
     this.#cluster = sockets.cluster;
@@ -122,7 +125,10 @@ export class Relay {
       this.#relayed.set(part.call, relayed);
     }
     if (part.cancel !== undefined) this.#relayed.delete(part.call);
-    const acknowledged = await this.#tell(relayed.nodeId, part);
+    const span = this.#tracing.within('relay', 'client', traceOf(part));
+    span?.set('federation.node', relayed.nodeId);
+    const acknowledged = await this.#tell(relayed.nodeId, span ? under(span, part) : part);
+    span?.end(isRefusal(acknowledged) ? acknowledged.refused : undefined);
     const taken = typeof acknowledged === 'object' && acknowledged !== null && !isRefusal(acknowledged);
     if (part.head && !(taken && 'ok' in acknowledged && acknowledged.ok === true)) this.#relayed.delete(part.call);
     return typeof acknowledged === 'object' && acknowledged !== null ? acknowledged : {};
@@ -161,6 +167,16 @@ export class Relay {
       void this.#cluster.ask(relayed.owner, 'call:lost', { nodeId, call }, findMs);
     }
   }
+}
+
+/** What the head of a call says of its trace. */
+function traceOf({ head }: RequestPart): string | undefined {
+  const traceparent = head?.headers.traceparent;
+  return typeof traceparent === 'string' ? traceparent : undefined;
+}
+
+function under({ traceparent }: Span, part: RequestPart): RequestPart {
+  return part.head ? { ...part, head: { ...part.head, headers: { ...part.head.headers, traceparent } } } : part;
 }
 
 function waitMs({ head }: RequestPart): number {

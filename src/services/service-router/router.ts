@@ -32,6 +32,8 @@ export interface Asked {
   readonly caller: Presence;
   /** `node:<id>` or `operator:<prefix>`. */
   readonly actor: string;
+  /** Of what asks for it. */
+  readonly traceparent?: string | undefined;
 }
 
 /** One attempt that came to nothing, as the caller is told of it. */
@@ -67,6 +69,13 @@ export class Router {
     return this.#targets.offers(service, (target) => this.#circuits.state(target));
   }
 
+  /** What this replica is at. */
+  counts(): { readonly calls: number; readonly openCircuits: number } {
+    let calls = 0;
+    for (const underWay of this.#underWay.values()) calls += underWay;
+    return { calls, openCircuits: this.#circuits.open() };
+  }
+
   mayBeCalled(nodeId: string): boolean {
     return this.#targets.mayBeCalled(nodeId);
   }
@@ -88,7 +97,7 @@ export class Router {
       if (!target) break;
       candidates.splice(candidates.indexOf(target), 1);
       try {
-        const answer = await this.#circuits.run(target, () => this.#reach(target, call));
+        const answer = await this.#circuits.run(target, () => this.#traced(target, call, asked.traceparent));
         const again = isFailing(answer) && candidates.length > 0 && tried.length + 1 < mostTargets && mayRepeat(call);
         if (!again) return this.#answered(target, answer);
         answer.body.destroy();
@@ -123,6 +132,24 @@ export class Router {
 
   #busy({ nodeId }: Target): number {
     return this.#underWay.get(nodeId) ?? 0;
+  }
+
+  /** The target is told of the call as a part of the trace that it was asked for in; `tracestate` goes on as it came. */
+  async #traced(target: Target, call: Call, traceparent: string | undefined): Promise<Answer> {
+    const span = this.#hub.tracing.within(`route ${target.service}`, 'client', traceparent);
+    const named = span?.traceparent ?? traceparent;
+    const told = named === undefined ? call : { ...call, headers: { ...call.headers, traceparent: named } };
+    if (!span) return this.#reach(target, told);
+    span.set('federation.node', target.nodeId);
+    try {
+      const answer = await this.#reach(target, told);
+      span.set('http.response.status_code', answer.status);
+      span.end();
+      return answer;
+    } catch (error) {
+      span.end(error instanceof CallFailed ? error.code : undefined); // else the caller left
+      throw error;
+    }
   }
 
   /** Dials the target; where that cannot be and nothing was sent, goes through its socket. */

@@ -120,11 +120,14 @@ export class Callbacks {
     url: string,
     end: End,
   ): Promise<{ status: number } | { error: string; final?: boolean }> {
-    const { kernel, egress, metrics } = this.#hub;
+    const { kernel, egress, metrics, tracing } = this.#hub;
     const { Webhook } = await import('standardwebhooks');
     const body = JSON.stringify(this.#bodyOf(end, payload.sealed !== undefined));
     const now = new Date(kernel.now());
     const signature = new Webhook(await webhookSecret(this.#hub, submitter)).sign(end.id, now, body);
+    const span = tracing.within('callback', 'client', end.meta.traceparent);
+    span?.set('federation.stream', end.stream);
+    const traceparent = span?.traceparent ?? end.meta.traceparent;
     const began = kernel.monotonicMs();
     let outcome: 'delivered' | 'failed' = 'failed';
     try {
@@ -136,6 +139,7 @@ export class Callbacks {
           'webhook-id': end.id,
           'webhook-timestamp': String(Math.floor(now.getTime() / 1_000)),
           'webhook-signature': signature,
+          ...(traceparent !== undefined && { traceparent }),
         },
         body,
         timeoutMs,
@@ -150,6 +154,7 @@ export class Callbacks {
       const failure = failureOf(error);
       return { error: failure, final: failure === 'refused' };
     } finally {
+      span?.end(outcome === 'failed' ? 'target_unreachable' : undefined);
       metrics.webhook('callback', outcome, kernel.monotonicMs() - began);
     }
   }

@@ -2,6 +2,7 @@
  * Gives tasks to nodes, on the one replica that has the duty. Whenever a task is due, its group is filled; whenever a node has
  * room, the node is: so no task waits while a node that could do it is idle, and nothing else is looked at.
  */
+import { LRUCache } from 'lru-cache';
 import { assign, task, taskStream } from '../../commands/task.ts';
 import { isRefusal } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
@@ -26,6 +27,8 @@ export class Dispatcher {
   readonly #onDuty: () => boolean;
   /** Tasks whose assignment is on its way into the log, or back from it. */
   readonly #underWay = new Set<string>();
+  /** What handing in belonged to, so that giving out does too; of tasks that wait long it is forgotten. */
+  readonly #traces = new LRUCache<string, string>({ max: 1_000 });
   /** It stopped for want of places under way. */
   #held = false;
 
@@ -40,7 +43,8 @@ export class Dispatcher {
   }
 
   /** After a change: an assignment has come through, or who had the task has room. */
-  take({ taskId, before, after }: Change): void {
+  take({ taskId, before, after, event }: Change): void {
+    if (event?.type === 'task.submitted' && event.meta.traceparent) this.#traces.set(taskId, event.meta.traceparent);
     if (!isPending(after)) this.#underWay.delete(taskId);
     const node = isHeld(before) && !isHeld(after) ? this.#nodes.get(before.node_id) : undefined;
     if (this.#held && this.#underWay.size < mostUnderWay / 2) this.fillAll();
@@ -131,9 +135,11 @@ export class Dispatcher {
     const { executor, kernel } = this.#hub;
     const taskId = row.task_id;
     const command = { taskId, nodeId, how: 'push', considered, candidates } as const;
+    const traceparent = this.#traces.get(taskId);
+    const about = { actor: 'hub', ...(traceparent !== undefined && { traceparent }) };
     let given = false;
     try {
-      given = !isRefusal(await executor.execute(taskStream(taskId), task, assign, command, { actor: 'hub' }));
+      given = !isRefusal(await executor.execute(taskStream(taskId), task, assign, command, about));
     } catch (error) {
       kernel.log.warn({ err: error, taskId }, 'a task was not given out; it is tried again');
     }

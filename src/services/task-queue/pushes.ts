@@ -29,7 +29,7 @@ export class Pushes {
   take({ taskId, before, after, event }: Change): void {
     switch (event?.type) {
       case 'task.assigned':
-        if (after?.how === 'push') this.#tell(after, event.position, event.time);
+        if (after?.how === 'push') this.#tell(after, event.position, event.time, event.meta.traceparent);
         return;
       case 'task.attempt-failed': {
         const { node_id, lease, cause } = event.data;
@@ -56,7 +56,7 @@ export class Pushes {
     }
   }
 
-  #tell(row: OpenTaskRow, position: number, time: string): void {
+  #tell(row: OpenTaskRow, position: number, time: string, traceparent?: string): void {
     const { task_id: taskId, node_id: nodeId, lease, ack_by, begun } = row;
     if (nodeId === null || !this.#sockets.has(nodeId)) return;
     const given = { lease, ackBy: ack_by ?? time, begun: row.status === 'running' ? begun - 1 : begun };
@@ -66,7 +66,12 @@ export class Pushes {
         const now = this.#changes.get(taskId);
         if (!isHeld(now) || now.lease !== lease) return; // it went elsewhere while the payload was read
         if (order === 'erased') void this.#giveUp(taskId);
-        else this.#sockets.tell(nodeId, 'federation:task:assigned', { position, time, task: order });
+        else {
+          const span = this.#hub.tracing.within('push federation:task:assigned', 'producer', traceparent);
+          span?.set('federation.node', nodeId);
+          this.#sockets.tell(nodeId, 'federation:task:assigned', { position, time, task: order });
+          span?.end();
+        }
       },
       (error: unknown) => kernel.log.warn({ err: error, taskId }, 'a node was not told of its task; it goes elsewhere'),
     );

@@ -18,6 +18,8 @@ export interface Client {
   readonly address: string;
   /** Set once the node proved its key. */
   readonly session: SocketSession | undefined;
+  /** Of the packet that is handled, until its handler waits for something. */
+  readonly traceparent: string | undefined;
   /** Makes it the node's live socket; an older one of the node is let go. Answers the position that pushes start after. */
   bind(session: SocketSession): number;
   /** Keeps it while its request to join waits, for as long as that takes. */
@@ -30,6 +32,7 @@ export class PoolClient implements Client {
   readonly address: string;
   readonly #pool: Pool;
   session: SocketSession | undefined;
+  traceparent: string | undefined;
   /** Its request to join waits. */
   waiting: Waiting | undefined;
   /** It was told that its session is over, and is about to be cut. */
@@ -73,6 +76,16 @@ export class PoolClient implements Client {
     const bytes = this.#bytes;
     this.#bytes = 0;
     return bytes;
+  }
+
+  /** Runs a handler, which asks who speaks before it waits for anything: that is when the trace of its packet is known. */
+  during<T>(traceparent: string | undefined, handle: () => T): T {
+    this.traceparent = traceparent;
+    try {
+      return handle();
+    } finally {
+      this.traceparent = undefined;
+    }
   }
 
   /** Packets pass in the order in which they came, also when the allowance of some had to be asked for elsewhere. */

@@ -69,7 +69,9 @@ export function joinCluster(hub: Hub, io: PoolServer, carrier: Carrier | undefin
     },
     handle(topic, handler) {
       handlers.set(topic, handler);
-      return () => void handlers.delete(topic);
+      return () => {
+        if (handlers.get(topic) === handler) handlers.delete(topic); // another may have taken over
+      };
     },
     async close() {
       for (const settle of [...asked.values()]) settle(refuse('target_unreachable', 'this replica stops'));

@@ -68,15 +68,16 @@ export class Pool {
     ];
   }
 
-  counts(): { connections: number; nodes: number } {
-    return { connections: this.#io.engine.clientsCount, nodes: this.#nodes.size };
+  counts(): { connections: number; nodes: number; strangers: number } {
+    const { clientsCount: connections } = this.#io.engine;
+    const nodes = this.#nodes.size;
+    return { connections, nodes, strangers: Math.max(0, connections - nodes - this.#waiting.size) };
   }
 
   /** Counts those too that never went further than the upgrade. */
   full(): boolean {
-    const { clientsCount } = this.#io.engine;
-    const known = this.#nodes.size + this.#waiting.size;
-    return clientsCount >= limits.connections || clientsCount - known >= limits.strangers;
+    const { connections, strangers } = this.counts();
+    return connections >= limits.connections || strangers >= limits.strangers;
   }
 
   /** Makes a connection the live one of its node, unless a newer one is there already. */
@@ -161,9 +162,12 @@ export class Pool {
     });
   }
 
-  /** Told whenever a node has a live socket here that it did not have before. */
+  /** Told, a moment later, of each node that has a live socket here, and whenever a node has one that it did not have before. */
   onOpen(listener: (nodeId: string) => void): () => void {
     this.#openListeners.add(listener);
+    this.#hub.kernel.after(0, () => {
+      for (const nodeId of this.#nodes.keys()) if (this.#openListeners.has(listener)) listener(nodeId);
+    });
     return () => void this.#openListeners.delete(listener);
   }
 

@@ -28,6 +28,7 @@ const pushedTypes = [
   'alert.opened',
   'alert.changed',
   'alert.closed',
+  'roster.issued',
 ] as const satisfies EventType[];
 
 const pageEvents = 500;
@@ -44,7 +45,10 @@ export async function pushEvents(hub: Hub, pool: Pool): Promise<() => Promise<vo
       for (const recorded of events) {
         const event = decode(recorded);
         const push = pushOf(event);
-        if (push) pool.publish(push.name, push.packet);
+        if (!push) continue;
+        const span = hub.tracing.within(`push ${push.name}`, 'producer', event.meta.traceparent);
+        pool.publish(push.name, push.packet);
+        span?.end();
       }
       pool.pushed = through;
     },
@@ -113,6 +117,8 @@ function pushOf(event: LogEvent): Push | undefined {
     }
     case 'entity.unregistered':
       return { name: 'federation:entity-unregistered', packet: { position, time, ...event.data } };
+    case 'roster.issued':
+      return { name: 'federation:p2p:roster', packet: { position, time, ...event.data } };
     case 'governance.announced':
       return { name: 'federation:announcement', packet: { position, time, ...event.data } };
     default:

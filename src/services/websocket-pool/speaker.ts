@@ -13,9 +13,10 @@ export interface Speaker {
   readonly identity: Identity;
 }
 
-export function speakerOf({ session, address }: Client): Speaker {
+/** Ask before waiting for anything: later, the trace of the packet is not known. */
+export function speakerOf({ session, address, traceparent }: Client): Speaker {
   const { nodeId, sessionId } = session!; // see above
-  const about = { actor: `node:${nodeId}`, address };
+  const about = { actor: `node:${nodeId}`, address, ...(traceparent !== undefined && { traceparent }) };
   return { nodeId, sessionId, about, identity: { kind: 'node', nodeId, sessionId, role: 'member' } };
 }
 

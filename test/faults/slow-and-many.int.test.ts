@@ -1,13 +1,14 @@
 /** Those who come slowly, never read, or come in thousands: they are let go at a stated bound, and others do not feel it. */
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { limits } from '../../src/services/websocket-pool/limits.ts';
+import { RawSocket, text } from '../security/raw-socket.ts';
+import { call, defects, joinBySocket, post } from '../security/visitor.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
-import { RawSocket, text } from './raw-socket.ts';
-import { call, defects, joinBySocket, post } from './visitor.ts';
 
 let hub: TestHub;
 /** Under way while the other tests run; judged at the end, so that nobody waits half a minute for them alone. */
@@ -79,7 +80,7 @@ describe('a client that never reads', () => {
     ['one who pings on and on', 9, 'p'.repeat(120), false],
   ] as const)('is let go at the bound, and others do not feel it: %s', async (_who, opcode, payload, joined) => {
     const socket = joined ? (await joinBySocket(hub, 'deaf')).socket : await RawSocket.open(hub.url);
-    const { socket: other, nodeId } = await joinBySocket(hub, `other-${opcode}-${joined}`);
+    const { socket: other, nodeId } = await joinBySocket(hub, `other-${randomUUID()}`);
     const before = memoryMb();
     const flooding = flood(await deaf(socket), frames(opcode, payload, 500));
     let over = false;
@@ -87,7 +88,7 @@ describe('a client that never reads', () => {
       over = true;
     });
     while (!over) {
-      expect((await other.ask('federation:heartbeat', { node_id: nodeId })).ok).toBe(true); // within the 5 s that it waits
+      expect(await other.ask('federation:heartbeat', { node_id: nodeId })).toMatchObject({ ok: true }); // within the 5 s that it waits
       await sleep(20);
     }
     expect(await flooding).toBe(true);

@@ -1,0 +1,56 @@
+/** Downloads under way at this replica, and which of their files were taken away meanwhile. */
+import { decode, type LogEvent } from '../../events/catalog.ts';
+import type { Hub } from '../../hub.ts';
+
+interface Open {
+  downloads: number;
+  gone: boolean;
+}
+
+export class Downloads {
+  /** At most as many as there are transfers. */
+  readonly #open = new Map<string, Open>();
+  readonly #following: { close(): Promise<void> };
+
+  private constructor(hub: Pick<Hub, 'log'>, head: number) {
+    const types = ['file.removed', 'file.expired'] as const;
+    this.#following = hub.log.subscribe(
+      head,
+      ({ events }) => {
+        for (const recorded of events) {
+          const { data } = decode(recorded) as LogEvent<(typeof types)[number]>; // only those were asked for
+          const open = this.#open.get(data.file_id);
+          const wasFetched = 'cause' in data && data.cause === 'fetched'; // its other parts may be on their way still
+          if (open && !wasFetched) open.gone = true;
+        }
+      },
+      { types },
+    );
+  }
+
+  static async start(hub: Pick<Hub, 'log'>): Promise<Downloads> {
+    return new Downloads(hub, await hub.log.head());
+  }
+
+  /** One begins; what is answered ends it, once. */
+  begin(fileId: string): () => void {
+    const open = this.#open.get(fileId) ?? { downloads: 0, gone: false };
+    this.#open.set(fileId, open);
+    open.downloads++;
+    let ended = false;
+    return () => {
+      if (ended) return;
+      ended = true;
+      if (--open.downloads === 0) this.#open.delete(fileId);
+    };
+  }
+
+  /** Whether a file whose download is under way was removed, or is over. */
+  isGone(fileId: string): boolean {
+    return this.#open.get(fileId)?.gone === true;
+  }
+
+  close(): Promise<void> {
+    return this.#following.close();
+  }
+}
