@@ -7,6 +7,7 @@ import type { EventLog } from './events/log.ts';
 import type { Jobs } from './jobs.ts';
 import type { Kernel } from './kernel.ts';
 import type { Keyring } from './keyring.ts';
+import type { Leases } from './lease.ts';
 import type { ServiceStatus } from './lifecycle.ts';
 import type { Metrics } from './metrics.ts';
 import type { AccessRow } from './projections/access-lists.ts';
@@ -71,6 +72,10 @@ export interface Hub {
     readonly newestRoster: LiveView<NewestRosterRow>;
   };
   readonly keyring: Keyring;
+  /** Of the federation's duties: they lie where its log lies, which all replicas share, whatever views they have. */
+  readonly leases: Leases;
+  /** Names of the duties that this replica asks for, and whether it holds them now. */
+  readonly duties: Leases['duties'];
   /** Messages and memories by their words. */
   readonly search: SearchIndex;
   /** The way out to addresses that others name. */

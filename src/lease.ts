@@ -31,6 +31,11 @@ export interface Leases {
   close(): Promise<void>;
 }
 
+/** Leases beside what lies at `url`. Whoever has a folder (`sqlite:<folder>`) is alone with it, and holds all of them. */
+export async function openLeases(url: string, kernel: Kernel): Promise<Leases> {
+  return url.startsWith('sqlite:') ? soleLeases(1) : openPostgresLeases(url, kernel);
+}
+
 /** The leases of a process that has no equals: always held, under one epoch. */
 export function soleLeases(epoch: number): Leases {
   const leases = new Set<Lease>();
@@ -62,8 +67,9 @@ const renewMs = 1_000;
 /** A renewal that takes longer has failed. */
 const callTimeoutMs = 1_500;
 
-/** Leases in the table `federation_leases` of a PostgreSQL database, which must be there: `leasesTable`. */
-export function postgresLeases(url: string, kernel: Kernel): Leases {
+/** Leases in the table `federation_leases` of a PostgreSQL database. Throws when someone else has a table of that name there. */
+export async function openPostgresLeases(url: string, kernel: Kernel): Promise<Leases> {
+  await makeTable(url);
   const pool = new pg.Pool({
     connectionString: url,
     max: 2,
@@ -90,8 +96,33 @@ export function postgresLeases(url: string, kernel: Kernel): Leases {
   };
 }
 
-export const leasesTable = `CREATE TABLE IF NOT EXISTS federation_leases (
-  name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL, expires_at timestamptz NOT NULL)`;
+/** Several replicas that start at once do this one after the other. */
+const startLock = 0x6665646c;
+const mark = 'made by the federation hub';
+const tableSql = `CREATE TABLE IF NOT EXISTS federation_leases (
+  name text PRIMARY KEY, holder text NOT NULL, epoch bigint NOT NULL, expires_at timestamptz NOT NULL);
+COMMENT ON TABLE federation_leases IS '${mark}'`;
+const foreignSql = `SELECT 1 FROM pg_class WHERE oid = to_regclass('public.federation_leases')
+  AND obj_description(oid, 'pg_class') IS DISTINCT FROM '${mark}'`;
+
+async function makeTable(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, application_name: 'federation-hub leases' });
+  client.on('error', () => {}); // the query fails, and says why
+  try {
+    await client.connect();
+    await client.query('BEGIN');
+    await client.query('SELECT pg_advisory_xact_lock($1)', [startLock]);
+    const { rowCount } = await client.query(foreignSql);
+    if (rowCount) {
+      const taken = 'public.federation_leases exists and was not made by the federation hub; it is left alone';
+      throw new Error(`${taken}. Give the hub a database of its own`);
+    }
+    await client.query(tableSql);
+    await client.query('COMMIT');
+  } finally {
+    await client.end();
+  }
+}
 
 const takeSql = `INSERT INTO federation_leases AS lease (name, holder, epoch, expires_at)
   VALUES ($1, $2, 1, clock_timestamp() + interval '${leaseMs} milliseconds')

@@ -16,6 +16,7 @@ import type { Kernel } from './kernel.ts';
 import { postgresKeyring } from './keyring/store-postgres.ts';
 import { sqliteKeyring } from './keyring/store-sqlite.ts';
 import { openKeyring } from './keyring.ts';
+import { openLeases } from './lease.ts';
 import { Lifecycle, type ServiceStatus } from './lifecycle.ts';
 import { Metrics } from './metrics.ts';
 import { makeOperatorToken } from './operator-token.ts';
@@ -108,6 +109,8 @@ async function assemble(
   const { viewsUrl, logUrl, logLevel } = config;
   const opening = openViews({ url: viewsUrl, logUrl, log, kernel, logLevel, tracing });
   stops.push(async () => (await opening.catch(() => undefined))?.close());
+  const leasing = openLeases(logUrl, kernel);
+  stops.push(async () => (await leasing.catch(() => undefined))?.close());
   const keyring = await openKeyring(
     logBackend.kind === 'sqlite' ? sqliteKeyring(logBackend.folder) : postgresKeyring(logBackend.url),
     kernel,
@@ -116,6 +119,9 @@ async function assemble(
   const executor = await Executor.start(log, kernel, tracing);
   stops.push(() => executor.close());
   const founding = await foundOnce(executor, config, kernel);
+  const leases = await leasing;
+  const viewLeases = viewsUrl === logUrl ? leases : await openLeases(viewsUrl, kernel); // of what is done once for each place of views
+  stops.push(() => viewLeases.close());
   const views = await opening;
   const live = await views.live(inMemory, log);
   stops.push(() => live.close());
@@ -123,7 +129,7 @@ async function assemble(
   stops.push(() => readiness.close());
   const doors = new Doors(config, kernel);
   const slowly = () => isPutAside('message-persistence', doors.load.find()?.level);
-  const search = openSearch({ url: config.viewsUrl, log, keyring, leases: views.leases, kernel, slowly });
+  const search = openSearch({ url: config.viewsUrl, log, keyring, leases: viewLeases, kernel, slowly });
   stops.push(() => search.close());
   const egress = openEgress(config.egressAllow);
   stops.push(() => egress.close());
@@ -138,6 +144,8 @@ async function assemble(
     views,
     live: live.maps,
     keyring,
+    leases,
+    duties: () => [...new Set([leases, viewLeases])].flatMap((each) => each.duties()),
     search,
     egress,
     metrics,
@@ -155,7 +163,7 @@ async function assemble(
     fail = resolve;
   });
   const lifecycle: Lifecycle = new Lifecycle(hub, (await loading).manifest, fail);
-  const retention = new Retention(hub, views.leases.acquire('retention'));
+  const retention = new Retention(hub, leases.acquire('retention'));
   stops.push(() => retention.close());
   await lifecycle.start();
   stops.push(() => lifecycle.stop());

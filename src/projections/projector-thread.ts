@@ -1,6 +1,6 @@
 /** The projector's thread: opens the log and the views itself, so that projecting costs the main thread nothing but a note a batch. */
 import { createKernel } from '../kernel.ts';
-import { postgresLeases, soleLeases } from '../lease.ts';
+import { openPostgresLeases, soleLeases } from '../lease.ts';
 import { serve, threadData } from '../thread.ts';
 import type { Together } from '../tracing.ts';
 import { allProjections } from './catalog.ts';
@@ -67,5 +67,5 @@ async function openStore() {
   }
   const { openPostgresViewStore } = await import('./views-postgres.ts'); // on SQLite the thread is sooner there without
   const store = await openPostgresViewStore({ url: data.url, views: allProjections });
-  return { store, leases: postgresLeases(data.url, kernel) };
+  return { store, leases: await openPostgresLeases(data.url, kernel) };
 }

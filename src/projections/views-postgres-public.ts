@@ -1,6 +1,5 @@
 /** What the hub owns in the schema `public` of a views database: tables about the views, and the SQL views that people query. */
 import type pg from 'pg';
-import { leasesTable } from '../lease.ts';
 import { type AnyProjection, tablesOf } from './catalog.ts';
 import { Fenced, type Generation } from './generation.ts';
 import { inTransaction } from './postgres-session.ts';
@@ -24,15 +23,9 @@ const checkpointsTable = `CREATE TABLE IF NOT EXISTS federation_views_checkpoint
 export async function prepareDatabase(pool: pg.Pool, views: readonly AnyProjection[]): Promise<void> {
   await inTransaction(pool, async (client) => {
     await client.query('SELECT pg_advisory_xact_lock($1)', [startLock]);
-    await refuseForeign(client, [
-      ...tablesOf(views).map((table) => table.name),
-      'federation_views_checkpoints',
-      'federation_leases',
-    ]);
-    for (const sql of [leasesTable, checkpointsTable]) await client.query(sql);
-    for (const table of ['federation_leases', 'federation_views_checkpoints']) {
-      await client.query(`COMMENT ON TABLE ${table} IS '${mark}'`);
-    }
+    await refuseForeign(client, [...tablesOf(views).map((table) => table.name), 'federation_views_checkpoints']);
+    await client.query(checkpointsTable);
+    await client.query(`COMMENT ON TABLE federation_views_checkpoints IS '${mark}'`);
     await client.query(
       'CREATE UNIQUE INDEX IF NOT EXISTS federation_views_checkpoints_serves ON federation_views_checkpoints (serves) WHERE serves',
     );

@@ -1,5 +1,5 @@
 /**
- * The views as everyone else sees them: queries that can wait for a position, maps in memory, leases, and where it all stands.
+ * The views as everyone else sees them: queries that can wait for a position, maps in memory, and where it all stands.
  *
  * What fills them runs in a thread of its own (projector-thread.ts); it tells this side each time it moved.
  */
@@ -9,7 +9,6 @@ import { Fault } from '../errors.ts';
 import { encode } from '../events/catalog.ts';
 import type { EventLog, Subscription } from '../events/log.ts';
 import { type Cancel, isoTime, type Kernel } from '../kernel.ts';
-import { type Leases, postgresLeases, soleLeases } from '../lease.ts';
 import { Thread } from '../thread.ts';
 import type { Tracer } from '../tracing.ts';
 import { allProjections, type DeadLetter, fingerprintOf, type ViewTables } from './catalog.ts';
@@ -57,7 +56,6 @@ export interface Views {
     log: EventLog,
     options?: LiveOptions,
   ): Promise<LiveViews<Rows>>;
-  readonly leases: Leases;
   /** One hash over all rows of all views, as of one moment. `views_unavailable` while they are of another version of the hub. */
   digest(): Promise<ViewsDigest>;
   close(): Promise<void>;
@@ -107,7 +105,6 @@ class RunningViews implements Views {
   #thread: ProjectorThread;
   #projector: ProjectorState = idleProjector;
   readonly #reader: ViewReader;
-  #leases: Leases | undefined;
   readonly #wake = new Nudge(() => this.#thread.call('wake'));
   readonly #hurry = new Nudge(() => this.#thread.call('hurry'));
   #following: Subscription | undefined;
@@ -125,7 +122,7 @@ class RunningViews implements Views {
   }
 
   async open(): Promise<void> {
-    const { url, log, kernel } = this.#options;
+    const { log, kernel } = this.#options;
     this.#see(await this.#thread.call('state')); // fails with the thread's own reason when it could not open log or views
     const until = kernel.monotonicMs() + openMs;
     while ((await this.#reader.standing()).generation === 0) {
@@ -134,17 +131,12 @@ class RunningViews implements Views {
       }
       await kernel.sleep(5);
     }
-    this.#leases = url.startsWith('sqlite:') ? soleLeases(this.#projector.epoch) : postgresLeases(url, kernel);
     this.#stops.push(kernel.every(checkThreadMs, () => void this.#check()));
     this.#following = log.subscribe(await log.head(), () => this.#wake.give(), { types: [] });
   }
 
   get db(): Kysely<ViewTables> {
     return this.#reader.db;
-  }
-
-  get leases(): Leases {
-    return this.#leases!; // there since `open`
   }
 
   async read<T>(minPosition: number | undefined, query: (db: Kysely<ViewTables>) => Promise<T>): Promise<Answer<T>> {
@@ -197,7 +189,6 @@ class RunningViews implements Views {
     this.#wake.end();
     this.#hurry.end();
     await this.#following?.close();
-    await this.#leases?.close();
     await this.#reader.close();
     await this.#thread.call('close').catch(() => {}); // it may be dead already
     await this.#thread.end();

@@ -14,7 +14,7 @@ export const auditLogger = service({
   name: 'audit-logger',
   purpose: 'Audit trail of every action, refusal and sensitive read',
   needs: {},
-  async start({ doors, executor, kernel, config, views, metrics }) {
+  async start({ doors, executor, kernel, config, views, leases, metrics }) {
     const writer = new Writer(executor, kernel);
     const refusals = new Refusals(kernel);
     const reads = new ReadCounts(kernel);
@@ -28,7 +28,7 @@ export const auditLogger = service({
       },
     };
     const cancel = kernel.every(lookEveryMs, () => void writer.write([...refusals.due(), ...reads.due()]));
-    const lease = views.leases.acquire('audit-logger');
+    const lease = leases.acquire('audit-logger');
     const trimming = new Trimming({ views, executor, kernel, lease, days: config.auditDays });
     const undo = doors.audit.fill(guard);
     const unread = metrics.onScrape({

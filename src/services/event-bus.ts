@@ -46,7 +46,7 @@ export const eventBus = service({
     const streams = new Streams(hub, fanout);
     const channels = new Channels(hub, sockets, fanout);
     const cursors = new Cursors(hub, facts, fanout);
-    const lease = hub.views.leases.acquire('event-bus');
+    const lease = hub.leases.acquire('event-bus');
     const orphans = new Orphans(hub, lease);
     const webhooks = new Webhooks(hub, fanout, facts, { lease, isOrphan: (id) => orphans.has(id) });
     const stops = [...handlePackets(sockets, channels), tellPaused(fanout, sockets)];

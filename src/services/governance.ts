@@ -48,7 +48,7 @@ export const governance = service({
     const requests = new JoinRequests(hub, registry);
     const invites = new Invites(hub);
     const bans = new Bans(hub, registry, requests);
-    const lease = hub.views.leases.acquire('governance');
+    const lease = hub.leases.acquire('governance');
     const undo = [
       doors.bans.fill((identity) => {
         if (identity.kind !== 'node' || live.bans.size === 0) return undefined;

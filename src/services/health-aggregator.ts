@@ -32,7 +32,7 @@ export const healthAggregator = service({
   purpose: 'Health of all nodes: a federation-wide summary, alerts and their history',
   needs: { registry: nodeRegistry },
   async start(hub) {
-    const lease = await hub.views.leases.acquire('health-aggregator');
+    const lease = hub.leases.acquire('health-aggregator');
     const aggregator = new Aggregator(hub, lease, await hub.log.head());
     return {
       api: aggregator as HealthAggregator,

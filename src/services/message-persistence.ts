@@ -105,7 +105,7 @@ export const messagePersistence = service({
   purpose: 'Messages with a time to live, sealed at rest, with their history and full text',
   needs: { sockets: websocketPool, queue: offlineQueue },
   async start(hub, { sockets, queue }, standing) {
-    const lease = hub.views.leases.acquire('messages');
+    const lease = hub.leases.acquire('messages');
     const traffic = new Traffic(hub);
     const sending = new Sending(hub, queue);
     const ephemeral = new Ephemeral(hub, sockets, queue, traffic);

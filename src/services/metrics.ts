@@ -46,7 +46,7 @@ function replica(hub: Hub): Reading {
       metrics.set('build', { version }, 1);
       metrics.set('uptime', {}, Math.max(0, kernel.now() - startedAt) / 1000);
       metrics.set('logCutOff', {}, readiness.cutOffMs / 1000);
-      for (const { name, held } of hub.views.leases.duties()) metrics.set('leases', { duty: name }, held ? 1 : 0);
+      for (const { name, held } of hub.duties()) metrics.set('leases', { duty: name }, held ? 1 : 0);
       for (const { name, tier, state } of hub.services()) {
         for (const each of states)
           metrics.set('serviceState', { service: name, tier, state: each }, each === state ? 1 : 0);

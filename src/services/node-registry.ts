@@ -51,7 +51,7 @@ export const nodeRegistry = service({
   purpose: 'Node registration, discovery and heartbeats: a live directory of the federation',
   needs: {},
   async start(hub) {
-    const lease = await hub.views.leases.acquire('node-registry');
+    const lease = hub.leases.acquire('node-registry');
     const detector = new FailureDetector(hub, lease, await hub.log.head());
     const registry = createRegistry(hub, detector);
     const cancels = [finishRegistrations(hub, lease), reapTheDead(hub, lease, registry)];

@@ -95,7 +95,7 @@ export const offlineQueue = service({
     couriers.kickAll();
 
     const progress = new Progress(hub.kernel, position);
-    const lease = hub.views.leases.acquire('offline-queue');
+    const lease = hub.leases.acquire('offline-queue');
     const drains = new Drains(hub, room, lease, sockets.cluster, (nodeId) => couriers.kick(nodeId));
     const take = takerOf(hub, { room, contents, drains, clearance, isFirst: () => lease.held() });
     const following = hub.log.subscribe(

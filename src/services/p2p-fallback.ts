@@ -23,7 +23,7 @@ export const p2pFallback = service({
   purpose: 'Signed rosters by which nodes talk directly while the hub is silent, and the return of what they said',
   needs: { sockets: websocketPool, messages: messagePersistence },
   async start(hub, { sockets, messages }) {
-    const lease = hub.views.leases.acquire('p2p-fallback');
+    const lease = hub.leases.acquire('p2p-fallback');
     const rosters = new Rosters(hub, lease);
     const returning = new Returning(hub, messages, new Standings(hub));
     const api: P2pFallback = {

@@ -113,7 +113,7 @@ export const taskQueue = service({
     changes.listen((change) => duty?.take(change));
     changes.listen((change) => dispatcher.take(change));
     changes.begin();
-    const lease = hub.views.leases.acquire('task-dispatcher');
+    const lease = hub.leases.acquire('task-dispatcher');
     duty = new Duty(hub, lease, { room, nodes, dispatcher, leases, sweep: () => callbacks.sweep() });
     const stopOpening = whenOpen(hub, standing, (jobs) => {
       callbacks.use(jobs);

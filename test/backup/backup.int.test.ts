@@ -13,6 +13,7 @@ import { readConfig } from '../../src/config.ts';
 import { lockDataFolder } from '../../src/data-lock.ts';
 import { encode } from '../../src/events/catalog.ts';
 import { createKernel } from '../../src/kernel.ts';
+import { soleLeases } from '../../src/lease.ts';
 import { Retention } from '../../src/retention.ts';
 import { type BackendKind, backends, freshPlace, type Opened, openBoth } from '../projections/backends.ts';
 import { heartbeat, registered, tell } from '../projections/facts.ts';
@@ -75,7 +76,7 @@ async function dropReadings(): Promise<void> {
   const executor = await Executor.start(log, later);
   await views.read(await log.head(), async () => {});
   const config = readConfig({ FEDERATION_HEARTBEAT_DAYS: '1' });
-  const lease = views.leases.acquire('retention');
+  const lease = soleLeases(1).acquire('retention');
   await expect.poll(() => lease.held()).toBe(true);
   const retention = new Retention({ log, views, kernel: later, executor, config }, lease);
   await retention.run();

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { openLog, openViews } from '../../src/backends.ts';
 import type { EventLog } from '../../src/events/log.ts';
 import { createKernel } from '../../src/kernel.ts';
+import { type Leases, openLeases } from '../../src/lease.ts';
 import type { Views } from '../../src/projections/views.ts';
 import { freshDatabase } from '../setup/postgres.ts';
 
@@ -24,19 +25,23 @@ export interface Opened {
   readonly url: string;
   readonly log: EventLog;
   readonly views: Views;
+  readonly leases: Leases;
   close(): Promise<void>;
 }
 
-/** Opens log and views where `url` says; `close` closes both. */
+/** Opens log, views and leases where `url` says; `close` closes them. */
 export async function openBoth(url: string, options: { segmentSize?: number; logUrl?: string } = {}): Promise<Opened> {
   const logUrl = options.logUrl ?? url;
   const log = await openLog(logUrl, kernel, options.segmentSize ? { segmentSize: options.segmentSize } : {});
   const views = await openViews({ url, logUrl, log, kernel, logLevel: process.env.VIEWS_LOG ?? 'silent' });
+  const leases = await openLeases(url, kernel);
   return {
     url,
     log,
     views,
+    leases,
     async close() {
+      await leases.close();
       await views.close();
       await log.close();
     },

@@ -25,8 +25,7 @@ describe.each(backends)('the search index over %s', (kind) => {
   let both: Opened;
   let keyring: Keyring;
   let search: SearchIndex;
-  const open = ({ log, views }: Opened = both) =>
-    openSearch({ url: place.url, log, keyring, leases: views.leases, kernel });
+  const open = ({ log, leases }: Opened = both) => openSearch({ url: place.url, log, keyring, leases, kernel });
   const caughtUp = async () => {
     const head = await both.log.head();
     await until('the index has all of the log', () => search.reached(head), 20_000);
@@ -175,7 +174,7 @@ describe.each(backends)('the search index over %s', (kind) => {
     const other = await freshPlace(kind);
     const elsewhere = await openBoth(other.url);
     await tell(elsewhere.log, await stored(keyring, { id: 'b', content: 'word' }));
-    search = openSearch({ url: place.url, log: elsewhere.log, keyring, leases: both.views.leases, kernel });
+    search = openSearch({ url: place.url, log: elsewhere.log, keyring, leases: both.leases, kernel });
     const head = await elsewhere.log.head();
     await until('the index has all of the other log', () => search.reached(head), 20_000);
     expect(await ids(search, 'word')).toEqual(['b']);
@@ -204,9 +203,7 @@ it('is filled by one of several replicas, read by all, and taken over when that 
   const place = await freshPlace('postgres');
   const keyring = await openKeyring(memoryKeyring(), kernel);
   const replicas = [await openBoth(place.url), await openBoth(place.url)];
-  const searches = replicas.map(({ log, views }) =>
-    openSearch({ url: place.url, log, keyring, leases: views.leases, kernel }),
-  );
+  const searches = replicas.map(({ log, leases }) => openSearch({ url: place.url, log, keyring, leases, kernel }));
   const log = replicas[1]!.log;
   const everywhere = async (id: string) => {
     for (const search of searches) {
@@ -219,8 +216,8 @@ it('is filled by one of several replicas, read by all, and taken over when that 
   try {
     await tell(log, await stored(keyring, { id: 'first', content: 'first' }));
     await everywhere('first');
-    const filling = replicas.filter(({ views }) =>
-      views.leases.duties().some(({ name, held }) => name === 'search-index' && held),
+    const filling = replicas.filter(({ leases }) =>
+      leases.duties().some(({ name, held }) => name === 'search-index' && held),
     );
     expect(filling).toHaveLength(1);
     const at = replicas.indexOf(filling[0]!);
@@ -240,7 +237,7 @@ it('says that it cannot be read while its database is away, and goes on when tha
   const logPlace = await freshPlace('sqlite');
   const both = await openBoth(logPlace.url);
   const keyring = await openKeyring(memoryKeyring(), kernel);
-  const search = openSearch({ url: server.url, log: both.log, keyring, leases: both.views.leases, kernel });
+  const search = openSearch({ url: server.url, log: both.log, keyring, leases: both.leases, kernel });
   try {
     await tell(both.log, await stored(keyring, { id: 'before', content: 'word' }));
     const head = await both.log.head();

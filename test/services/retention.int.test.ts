@@ -12,6 +12,7 @@ import { requestRebuild, viewsState, viewsStream } from '../../src/commands/view
 import { readConfig } from '../../src/config.ts';
 import type { EventLog } from '../../src/events/log.ts';
 import { createKernel } from '../../src/kernel.ts';
+import { soleLeases } from '../../src/lease.ts';
 import type { Views } from '../../src/projections/views.ts';
 import { Retention } from '../../src/retention.ts';
 
@@ -71,7 +72,7 @@ async function caughtUp(): Promise<void> {
 
 function retention(): Retention {
   const config = readConfig({ FEDERATION_HEARTBEAT_DAYS: '7' });
-  return new Retention({ log, views, kernel, executor, config }, views.leases.acquire('retention'));
+  return new Retention({ log, views, kernel, executor, config }, soleLeases(1).acquire('retention'));
 }
 
 it('drops only segments that are full, old and read, and writes down what they held', async () => {
@@ -139,7 +140,7 @@ it('done again after a crash between writing and dropping, writes nothing twice'
     },
   });
   const config = readConfig({});
-  const keeper = new Retention({ log: crashing, views, kernel, executor, config }, views.leases.acquire('retention'));
+  const keeper = new Retention({ log: crashing, views, kernel, executor, config }, soleLeases(1).acquire('retention'));
   await keeper.run();
   expect((await log.segments())[0]?.from).toBe(1);
   broken = false;

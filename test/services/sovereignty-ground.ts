@@ -12,6 +12,7 @@ import type { Sovereignty } from '../../src/events/sovereignty.ts';
 import { createKernel } from '../../src/kernel.ts';
 import { sqliteKeyring } from '../../src/keyring/store-sqlite.ts';
 import { openKeyring } from '../../src/keyring.ts';
+import { soleLeases } from '../../src/lease.ts';
 import { nodes } from '../../src/projections/nodes.ts';
 import { sovereignty } from '../../src/projections/sovereignty.ts';
 import { Memories } from '../../src/services/knowledge-sync/memories.ts';
@@ -34,10 +35,11 @@ export async function openGround() {
   const url = `sqlite:${folder}`;
   const log = await openLog(url, kernel);
   const views = await openViews({ url, logUrl: url, log, kernel, logLevel: 'silent' });
+  const leases = soleLeases(1);
   const keyring = await openKeyring(sqliteKeyring(folder), kernel);
   const executor = await Executor.start(log, kernel);
   const live = await views.live({ nodes, sovereignty }, log);
-  const hub = { kernel, log, views, keyring, executor, live: live.maps, federationId: 'here' };
+  const hub = { kernel, log, views, leases, keyring, executor, live: live.maps, federationId: 'here' };
   const members = new Members(hub.live);
   const memories = new Memories(hub, members);
   /** Writes facts as they are, and waits until memory and views hold them. */

@@ -24,7 +24,7 @@ const universe: (Known & { readonly text: string })[] = [];
 beforeAll(async () => {
   clock.now = now;
   ground = await openGround();
-  search = openSearch({ ...ground, url: ground.url, leases: ground.views.leases });
+  search = openSearch({ ...ground, url: ground.url });
   for (const [nodeId, attributes] of Object.entries(nodes)) await ground.join(nodeId, attributes);
   let position = 0;
   for (const subject of subjects) {

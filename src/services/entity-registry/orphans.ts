@@ -37,7 +37,7 @@ export class Orphans {
   private constructor(hub: Hub, owned: Owned) {
     this.#hub = hub;
     this.#owned = owned;
-    this.#lease = hub.views.leases.acquire('entity-registry');
+    this.#lease = hub.leases.acquire('entity-registry');
     const { nodes, entities } = hub.live;
     this.#stops = [
       nodes.onChange((nodeId, row, { position }) => {

@@ -40,7 +40,7 @@ export class Sweep {
     this.#hub = hub;
     this.#store = store;
     this.#locks = locks;
-    this.#lease = hub.views.leases.acquire('file-transfer');
+    this.#lease = hub.leases.acquire('file-transfer');
     this.#stops = [
       hub.kernel.every(lookEveryMs, () => this.#look()),
       hub.live.nodes.onChange((_nodeId, row) => {
@@ -87,8 +87,8 @@ export class Sweep {
       this.#storeAt = now;
       await this.#uploads();
       await this.#blobs();
-      await this.#hub.views.leases.tidy('file:');
-      await this.#hub.views.leases.tidy('blob:');
+      await this.#hub.leases.tidy('file:');
+      await this.#hub.leases.tidy('blob:');
     }
   }
 

@@ -9,7 +9,7 @@ import type { Memories } from './memories.ts';
 const lookEveryMs = 30_000;
 const pageRows = 100;
 
-type Ground = Pick<Hub, 'views' | 'kernel' | 'log'>;
+type Ground = Pick<Hub, 'views' | 'leases' | 'kernel' | 'log'>;
 
 export class Endings {
   readonly #hub: Ground;
@@ -22,7 +22,7 @@ export class Endings {
   constructor(hub: Ground, memories: Pick<Memories, 'letGo'>) {
     this.#hub = hub;
     this.#memories = memories;
-    this.#lease = hub.views.leases.acquire('knowledge-endings');
+    this.#lease = hub.leases.acquire('knowledge-endings');
     this.#stop = hub.kernel.every(lookEveryMs, () => this.look());
   }
 

@@ -39,7 +39,7 @@ export class Peers {
   private constructor(parts: PeerParts, head: number) {
     this.#parts = parts;
     const { hub } = parts;
-    this.#lease = hub.views.leases.acquire('knowledge-peers');
+    this.#lease = hub.leases.acquire('knowledge-peers');
     this.#stops = [this.#lease.onChange(() => this.#look()), hub.live.peers.onChange(() => this.#look())];
     this.#subscription = hub.log.subscribe(
       head,

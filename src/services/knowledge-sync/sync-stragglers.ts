@@ -14,13 +14,13 @@ const forgottenMs = 600_000;
 const most = 100;
 
 export class Stragglers {
-  readonly #hub: Pick<Hub, 'views' | 'kernel' | 'executor'>;
+  readonly #hub: Pick<Hub, 'views' | 'leases' | 'kernel' | 'executor'>;
   readonly #lease: Lease;
   readonly #stop: Cancel;
 
-  constructor(hub: Pick<Hub, 'views' | 'kernel' | 'executor'>) {
+  constructor(hub: Pick<Hub, 'views' | 'leases' | 'kernel' | 'executor'>) {
     this.#hub = hub;
-    this.#lease = hub.views.leases.acquire('knowledge-syncs');
+    this.#lease = hub.leases.acquire('knowledge-syncs');
     this.#stop = hub.kernel.every(lookEveryMs, () => {
       this.#look().catch((error: unknown) =>
         hub.kernel.log.warn({ err: error }, 'syncs that nobody serves could not be looked for'),

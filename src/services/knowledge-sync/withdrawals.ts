@@ -19,7 +19,7 @@ import { type Lapsed, Lapses, sweepEveryMs } from './lapses.ts';
 import type { Members } from './standing.ts';
 
 /** What it needs of the hub. */
-type Ground = Pick<Hub, 'executor' | 'views' | 'kernel' | 'log' | 'keyring'> & {
+type Ground = Pick<Hub, 'executor' | 'views' | 'leases' | 'kernel' | 'log' | 'keyring'> & {
   readonly live: Pick<Hub['live'], 'sovereignty'>;
   readonly doors?: Hub['doors'];
 };
@@ -67,7 +67,7 @@ export class Withdrawals {
     this.#copies = new Copies(hub, members);
     this.#lapses = new Lapses(hub, members, (lapsed) => this.#noteLapsed(lapsed));
     this.#position = head;
-    this.#lease = hub.views.leases.acquire('knowledge-withdrawals');
+    this.#lease = hub.leases.acquire('knowledge-withdrawals');
     this.#subscription = hub.log.subscribe(head, ({ events, through }) => this.#follow(events, through), {
       types: ['memory.stored', 'memory.deleted', 'memory.let-go', 'knowledge.moved', 'keyring.subject-erased'],
     });

@@ -40,7 +40,7 @@ export class Duties {
     this.#hub = hub;
     this.#masters = masters;
     this.#secrets = secrets;
-    this.#lease = hub.views.leases.acquire('secrets-vault');
+    this.#lease = hub.leases.acquire('secrets-vault');
     this.#stops = [
       this.#lease.onChange(() => this.look()),
       hub.live.nodes.onChange((_nodeId, row) => {
