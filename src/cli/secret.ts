@@ -38,7 +38,7 @@ interface Sharing {
   readonly write?: readonly string[];
 }
 
-const whom = 'node:<id>, entity:<id>, role:<role> or operators; repeat for more';
+const whom = 'node:<id>, entity:<id>, role:<role>, operators or nobody; repeat for more';
 
 export function registerSecrets(program: Command, client: () => HubClient, output: () => Output): void {
   const secret = program
@@ -64,10 +64,12 @@ export function registerSecrets(program: Command, client: () => HubClient, outpu
     .action(() => list(client(), output()));
   secret
     .command('grant <name>')
-    .description('say anew who may read it and add versions besides the owner; without options nobody')
-    .option('--read <who>', `who may read it: ${whom}`, collect)
-    .option('--write <who>', `who may add versions: ${whom}`, collect)
-    .action((name: string, options: Sharing) => grant(client(), output(), name, options));
+    .description(
+      'say anew who may read it and add versions besides the owner; both are named, and replace who could before',
+    )
+    .requiredOption('--read <who>', `who may read it: ${whom}`, collect)
+    .requiredOption('--write <who>', `who may add versions: ${whom}`, collect)
+    .action((name: string, options: Required<Sharing>) => grant(client(), output(), name, options));
   secret
     .command('rm <name>')
     .description('destroy all versions, or one: nobody can read them again')
@@ -151,7 +153,7 @@ async function list(hub: HubClient, output: Output): Promise<void> {
   output.table(['secret', 'newest', 'versions', 'read', 'write', 'changed', 'used'], rows);
 }
 
-async function grant(hub: HubClient, output: Output, name: string, { read = [], write = [] }: Sharing): Promise<void> {
+async function grant(hub: HubClient, output: Output, name: string, { read, write }: Required<Sharing>): Promise<void> {
   const access = { readers: partiesOf(read), writers: partiesOf(write) };
   output.value(await hub.put<object>(`${pathOf(name)}/access`, access), 'granted');
 }
@@ -173,6 +175,7 @@ const lists = { node: 'nodes', entity: 'entities', role: 'roles' } as const;
 function partiesOf(words: readonly string[]): Parties {
   const parties: Parties = {};
   for (const word of words) {
+    if (word === 'nobody') continue;
     if (word === 'operators') {
       parties.operators = true;
       continue;
@@ -196,7 +199,7 @@ function wordsOf(parties: Parties | undefined): string | undefined {
 }
 
 function collect(word: string, before: readonly string[] = []): string[] {
-  if (!/^(?:operators|(?:node|entity|role):.+)$/.test(word)) throw new InvalidArgumentError(whom);
+  if (!/^(?:operators|nobody|(?:node|entity|role):.+)$/.test(word)) throw new InvalidArgumentError(whom);
   return [...before, word];
 }
 

@@ -88,8 +88,8 @@ export class Secrets {
     return all;
   }
 
-  /** Says anew who may read it, and who may add versions, besides the owner. */
-  async grant(name: string, { readers = {}, writers = {} }: SecretAccess): Promise<void> {
+  /** Says anew who may read it, and who may add versions, besides the owner: both are named, `{}` is nobody. */
+  async grant(name: string, { readers, writers }: Required<SecretAccess>): Promise<void> {
     await this.#call('PUT', `/secrets/${this.#path(name)}/access`, { readers, writers });
   }
 

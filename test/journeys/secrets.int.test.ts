@@ -114,7 +114,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     for (const [method, rest, body] of [
       ['GET', ''],
       ['PUT', '', { value: 'y' }],
-      ['PUT', '/access', { readers: { nodes: ['eve'] } }],
+      ['PUT', '/access', { readers: { nodes: ['eve'] }, writers: {} }],
       ['DELETE', ''],
       ['DELETE', '/versions/1'],
     ] as const) {
@@ -148,6 +148,54 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
     expect(await refused('ada:shared', bob)).toEqual(notThere);
     await answered(at(first, 'POST', '/access/unblock/robot'));
     expect(await read('ada:shared', bob)).toBe('x');
+  });
+
+  it('a grant to a node or an entity of a node that is not there is refused, and changes nothing', async () => {
+    await answered(at(first, 'POST', '/entities', undefined, { entity_id: 'ownerless', kind: 'ai' }));
+    await store('ada:strict', 'x', ada, { readers: { nodes: ['bob'] } });
+    for (const [parties, status, code, named] of [
+      [{ nodes: ['bob', 'nobody'] }, 404, 'not_found', 'node nobody'],
+      [{ entities: ['nothing'] }, 404, 'not_found', 'entity nothing'],
+      [{ entities: ['ownerless'] }, 404, 'not_found', 'entity ownerless'],
+      [{ roles: ['owner'] }, 400, 'invalid_input', 'roles'],
+    ] as const) {
+      for (const access of [
+        { readers: parties, writers: {} },
+        { readers: {}, writers: parties },
+      ]) {
+        const told = [
+          await ask('PUT', '/secrets/ada:strict/access', ada, access),
+          await ask('PUT', '/secrets/ada:unmade', ada, { value: 'x', ...access }),
+          await ask('POST', '/secrets', ada, { secret_id: 'ada:unmade', value: 'x', ...access }),
+        ];
+        const expected = [status, code, expect.stringContaining(named)];
+        expect(told.map(({ status, body }) => [status, body.code, body.detail])).toEqual(told.map(() => expected));
+      }
+    }
+    expect(await refused('ada:unmade', ada)).toEqual(notThere);
+    expect(await read('ada:strict', bob)).toBe('x');
+  });
+
+  it('a grant that was made is answered as before when it is asked for again, though who it was for is gone', async () => {
+    await join('ivan');
+    await store('ada:again', 'x', ada);
+    const grant = () =>
+      at(second, 'PUT', '/secrets/ada:again/access', ada, { readers: { nodes: ['ivan'] }, writers: {} }, 'grant');
+    const make = () =>
+      at(second, 'PUT', '/secrets/ada:anew', ada, { value: 'x', readers: { nodes: ['ivan'] } }, 'make');
+    const before = [await answered(grant()), await answered(make())];
+    await answered(at(first, 'DELETE', '/nodes/ivan'));
+    expect([await answered(grant()), await answered(make())]).toEqual(before);
+  });
+
+  it('access is said whole: what leaves readers or writers out is refused, and takes nothing away', async () => {
+    await store('ada:whole', 'x', ada, { readers: { nodes: ['bob'] }, writers: { nodes: ['bob'] } });
+    for (const access of [{ readers: {} }, { writers: {} }, {}]) {
+      const answer = await ask('PUT', '/secrets/ada:whole/access', ada, access);
+      expect([answer.status, answer.body.code]).toEqual([400, 'invalid_input']);
+    }
+    expect(await store('ada:whole', 'of bob', bob)).toMatchObject({ version: 2 });
+    expect(await read('ada:whole', bob)).toBe('of bob');
   });
 
   it('what was granted or taken back at one replica counts in the next question at another', async () => {
@@ -353,7 +401,7 @@ describe.each(['one hub on SQLite', 'two replicas on PostgreSQL'] as const)('%s'
       kurt!.on('secret-changed', ({ secret_id, version }) => told.push(`${secret_id} ${version}`));
       expect(await jane!.secrets.put('token', 'abc')).toEqual({ secretId: 'jane:token', version: 1, created: true });
       await expect(kurt!.secrets.get('jane:token')).rejects.toMatchObject({ code: 'not_found' });
-      await jane!.secrets.grant('token', { readers: { nodes: ['kurt'] } });
+      await jane!.secrets.grant('token', { readers: { nodes: ['kurt'] }, writers: {} });
       await jane!.secrets.put('token', new Uint8Array([0, 255, 1]));
       expect(await kurt!.secrets.get('jane:token')).toEqual({
         secretId: 'jane:token',

@@ -31,7 +31,7 @@ const access = {
 };
 const Making = closed(Type.Object({ secret_id: SecretId, ...value, ...access }));
 const Putting = closed(Type.Object({ ...value, ...access }));
-const Sharing = closed(Type.Object({ readers: SecretParties, writers: Type.Optional(SecretParties) }));
+const Sharing = closed(Type.Object({ readers: SecretParties, writers: SecretParties }));
 const Stored = Type.Object({
   secret_id: SecretId,
   version: SecretVersion,
@@ -192,7 +192,7 @@ function shareRoute({ add }: VaultRoutes): void {
         summary:
           'Says anew who may read, and who may add versions, besides the owner: nodes, entities, roles, operators',
         description:
-          'By the owner, or who governs. It counts from now on, for those who have the names now: who takes the name of a removed node gets nothing by it.',
+          'By the owner, or who governs. Both are said whole: `{}` is nobody, and what is left out is refused. Nodes and entities that are not there are `not_found`. It counts from now on, for those who have the names now: who takes the name of a removed node gets nothing by it.',
         params: Params,
         headers: writeHeaders,
         body: Sharing,
@@ -200,9 +200,7 @@ function shareRoute({ add }: VaultRoutes): void {
       },
     },
     async ({ secrets }, request, reply) => {
-      const { readers, writers = {} } = request.body;
-      const about = aboutOf(request);
-      const done = await secrets.setAccess(request.params.id, { readers, writers }, request.identity, about);
+      const done = await secrets.setAccess(request.params.id, request.body, request.identity, aboutOf(request));
       return sendExecuted(reply, request, done, (changed) => changed);
     },
   );

@@ -22,7 +22,7 @@ import type { SecretRow } from '../../projections/secrets.ts';
 import { may } from '../../rights.ts';
 import { keyBytes, openValue, type SecretValue, sealValue } from './envelope.ts';
 import type { Masters } from './masters.ts';
-import { meant, type Standing, since, standingOf, whoAsks } from './standing.ts';
+import { allThere, meant, type Standing, since, standingOf, whoAsks } from './standing.ts';
 
 /** Secrets of one node, of the operators together, and of all. Replicas that count at the same moment may pass it by a few. */
 const most = { node: 256, operators: 4_096, all: 50_000 };
@@ -110,7 +110,7 @@ export class Secrets {
 
   /**
    * Adds a version, or makes the secret where the name is the writer's own; `fresh`: it must not be there. `access` counts where it is
-   * made. Refuses `not_found`, `forbidden`, `secret_id_taken`, `limit_reached`, `conflict`. Throws a `Fault`.
+   * made. Refuses `not_found` (also for parties that are not there), `forbidden`, `secret_id_taken`, `limit_reached`, `conflict`. Throws a `Fault`.
    */
   async put(
     { secretId, value, access, fresh }: { secretId: string; value: SecretValue; access: SecretAccess; fresh: boolean },
@@ -126,7 +126,7 @@ export class Secrets {
         await this.bury(row);
         continue;
       }
-      const refused = row ? this.#mayAdd(row, identity) : this.#mayMake(secretId, identity);
+      const refused = row ? this.#mayAdd(row, identity) : this.#mayMake(secretId, access, identity);
       if (refused) return shownStored(await this.#orDone<Stored>(refused, secretId, about));
       const done = await this.#add(secretId, row, value, { access, fresh }, about);
       if (isRefusal(done) && done.refused === 'conflict' && attempt < attempts) continue;
@@ -134,7 +134,7 @@ export class Secrets {
     }
   }
 
-  /** Refuses `not_found`, `forbidden`. Throws a `Fault`. */
+  /** Refuses `not_found`, also for parties that are not there, and `forbidden`. Throws a `Fault`. */
   async setAccess(
     secretId: string,
     access: SecretAccess,
@@ -142,7 +142,8 @@ export class Secrets {
     about: About,
   ): Promise<Executed<{ secret_id: string }> | Refusal> {
     const seen = await this.#managed(secretId, by);
-    if (isRefusal(seen)) return this.#orDone(seen, secretId, about);
+    const refused = isRefusal(seen) ? seen : allThere(this.#hub, access);
+    if (refused) return this.#orDone(refused, secretId, about);
     return this.#hub.executor.execute(secretStream(secretId), secret, setAccess, { secretId, access }, about);
   }
 
@@ -248,14 +249,14 @@ export class Secrets {
   }
 
   /** A secret is made under a name of one's own. */
-  #mayMake(secretId: string, identity: Identity): Refusal | undefined {
+  #mayMake(secretId: string, access: SecretAccess, identity: Identity): Refusal | undefined {
     const owner = ownerOf(secretId);
     const isOwn = owner === null ? may(identity, 'govern') : identity.kind === 'node' && identity.nodeId === owner;
     if (!isOwn || !may(identity, 'act')) return unknownSecret(secretId);
     const { secrets } = this.#hub.live;
     const own = [...secrets.values()].filter(({ node_id }) => node_id === owner).length;
     const room = owner === null ? most.operators : most.node;
-    if (own < room && secrets.size < most.all) return undefined;
+    if (own < room && secrets.size < most.all) return allThere(this.#hub, access);
     return refuse(
       'limit_reached',
       own < room ? `the vault holds ${most.all} secrets` : `${room} secrets are there already`,

@@ -1,4 +1,5 @@
 /** Who may do what with a secret, as it is at this moment. Names that somebody else took since are not meant. */
+import type { SecretAccess } from '../../commands/secret.ts';
 import type { Identity } from '../../doors.ts';
 import { type Refusal, refuse } from '../../errors.ts';
 import type { SecretParties } from '../../events/secret.ts';
@@ -98,6 +99,14 @@ export function meant(known: Known, parties: SecretParties, granted: number): Se
   };
 }
 
+/** Refuses `not_found` for nodes that are no members now, and entities that belong to none: nobody could use what is granted to them. */
+export function allThere(known: Known, { readers, writers }: SecretAccess): Refusal | undefined {
+  const nodes = [...(readers.nodes ?? []), ...(writers.nodes ?? [])].filter((id) => !known.live.nodes.get(id));
+  const entities = [...(readers.entities ?? []), ...(writers.entities ?? [])].filter((id) => !isOfNode(known, id));
+  const gone = [...nodes.map((id) => `no node ${id}`), ...entities.map((id) => `no entity ${id} of a node`)];
+  return gone.length > 0 ? refuse('not_found', `there is ${[...new Set(gone)].join(', ')}`) : undefined;
+}
+
 function through(known: Known, identity: Identity, parties: SecretParties, granted: number): string | undefined {
   if (identity.kind === 'operator') return parties.operators && may(identity, 'govern') ? 'operators' : undefined;
   if (identity.kind !== 'node') return undefined;
@@ -113,6 +122,11 @@ function through(known: Known, identity: Identity, parties: SecretParties, grant
 /** One that a node of the name had before may not be gone yet. */
 function isEntityOf(known: Known, entityId: string, nodeId: string): boolean {
   return known.live.entities.get(entityId)?.node_id === nodeId && since(known, nodeId) < entitySince(known, entityId);
+}
+
+function isOfNode(known: Known, entityId: string): boolean {
+  const nodeId = known.live.entities.get(entityId)?.node_id;
+  return nodeId != null && isEntityOf(known, entityId, nodeId);
 }
 
 function entitySince({ live }: Known, entityId: string): number {
