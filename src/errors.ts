@@ -39,7 +39,7 @@ export const codes = {
   key_taken: { status: 409, title: 'Another node uses this public key' },
   node_id_taken: { status: 409, title: 'The node id belongs to another key' },
   node_removed: { status: 410, title: 'The node was removed from the federation' },
-  secret_lost: { status: 410, title: 'The key of this version is destroyed, and with it what it said' },
+  secret_lost: { status: 410, title: 'The key of this version is destroyed or damaged, and with it what it said' },
   entity_id_taken: { status: 409, title: 'The entity id belongs to another owner' },
   secret_id_taken: { status: 409, title: 'There is a secret of this name already' },
   master_key_external: { status: 409, title: 'The master key of the vault is not one that the hub may change' },

@@ -31,6 +31,7 @@ interface Master {
   readonly rotating: boolean;
   readonly keys: number;
   readonly remaining: number;
+  readonly stuck: readonly { readonly key_id: string; readonly secret_id: string; readonly version: number | null }[];
 }
 
 interface Sharing {
@@ -94,9 +95,10 @@ function registerMaster(secret: Command, client: () => HubClient, output: () => 
     .description('the master key in use, and how far a rotation is')
     .action(async () => {
       const status = await client().get<Master>('/secrets/master');
-      const { master, source, keys, remaining, rotating } = status;
+      const { master, source, keys, remaining, rotating, stuck } = status;
       const left = rotating ? `, ${remaining} still to be wrapped anew` : '';
-      output().value(status, `open, with the master key ${master} (${source}); ${keys} keys${left}`);
+      const lines = stuck.map((one) => `\ncannot be unwrapped: ${one.secret_id}, version ${one.version ?? 'unknown'}`);
+      output().value(status, `open, with the master key ${master} (${source}); ${keys} keys${left}${lines.join('')}`);
     });
 }
 

@@ -96,6 +96,11 @@ export const gauges = {
     help: '1 while indexing at this replica gets over a trouble',
     labels: [],
   },
+  vaultStuck: {
+    name: 'federation_vault_keys_stuck',
+    help: 'Keys of secrets that this replica cannot unwrap and a rotation of the master key leaves; 100 at most are counted',
+    labels: [],
+  },
   auditWaiting: {
     name: 'federation_audit_waiting',
     help: 'Refusals and counts of reads that are not in the log yet',

@@ -4,6 +4,7 @@ import type { About, Executed } from '../commands/execute.ts';
 import { askRotation, vault, vaultStream } from '../commands/vault.ts';
 import { isRefusal, type Refusal, refuse } from '../errors.ts';
 import type { Hub } from '../hub.ts';
+import type { VaultKeyRecord } from '../keyring/vault-keys.ts';
 import { Duties } from './secrets-vault/duties.ts';
 import { VaultShut } from './secrets-vault/key-source.ts';
 import { Masters } from './secrets-vault/masters.ts';
@@ -24,6 +25,15 @@ export interface VaultStatus {
   /** Data keys, and those of them that the master key in use does not wrap yet. */
   readonly keys: number;
   readonly remaining: number;
+  /** Of those that remain, which this replica cannot unwrap; a hundred at most. */
+  readonly stuck: readonly StuckKey[];
+}
+
+export interface StuckKey {
+  readonly key_id: string;
+  readonly secret_id: string;
+  /** Null where no version has this key. */
+  readonly version: number | null;
 }
 
 export interface Vault {
@@ -44,11 +54,13 @@ export const secretsVault = service({
     const masters = await Masters.open(hub); // last of what may fail: what comes now is stopped with the service
     const secrets = new Secrets(hub, masters);
     const duties = new Duties(hub, masters, secrets);
+    const stopCounting = countStuck(hub, masters);
     const stopTelling = tellChanges(hub, sockets);
     const stopFollowing = followMaster(hub, head, masters, duties, standing);
     return {
       api: createVault(hub, masters, secrets, duties),
       async stop() {
+        stopCounting();
         stopTelling();
         await stopFollowing();
         await duties.close();
@@ -83,16 +95,33 @@ function followMaster(
   return () => subscription.close();
 }
 
+/** For the metrics. The store is asked while a rotation is not over: nothing can be left over else. */
+function countStuck({ executor, metrics }: Hub, masters: Masters): () => void {
+  return metrics.onScrape({
+    name: 'vault',
+    gauges: ['vaultStuck'],
+    async read() {
+      const { rotating } = await executor.state(vaultStream, vault);
+      metrics.set('vaultStuck', {}, rotating ? (await masters.stuck()).length : 0);
+    },
+  });
+}
+
 function createVault(hub: Hub, masters: Masters, secrets: Secrets, duties: Duties): Vault {
-  const { executor, keyring } = hub;
+  const { executor, keyring, live } = hub;
+  const named = ({ id, secret_id }: VaultKeyRecord): StuckKey => {
+    const found = live.secrets.get(secret_id)?.versions.find(({ key_id }) => key_id === id);
+    return { key_id: id, secret_id, version: found?.version ?? null };
+  };
   return {
     secrets,
     fingerprint: (asked) => createHmac('sha256', masters.hashKey).update(JSON.stringify(asked)).digest('base64url'),
     async status() {
-      const [master, counts, { rotating }] = await Promise.all([
+      const [master, counts, { rotating }, stuck] = await Promise.all([
         masters.inUse(),
         keyring.vaultKeys.masters(),
         executor.state(vaultStream, vault),
+        masters.stuck(),
       ]);
       const all = counts.reduce((sum, { keys }) => sum + keys, 0);
       const done = counts.find(({ master_id }) => master_id === master)?.keys ?? 0;
@@ -103,6 +132,7 @@ function createVault(hub: Hub, masters: Masters, secrets: Secrets, duties: Dutie
         rotating: rotating !== undefined,
         keys: all - 1,
         remaining: all - done,
+        stuck: stuck.map(named),
       };
     },
     async rotateMaster(about) {

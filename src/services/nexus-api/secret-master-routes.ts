@@ -10,6 +10,14 @@ const Master = Type.Object({
   rotating: Type.Boolean(),
   keys: Type.Integer({ description: 'Keys of versions' }),
   remaining: Type.Integer({ description: 'Keys that are still to be wrapped with the master key in use' }),
+  stuck: Type.Array(
+    Type.Object({
+      key_id: Type.String(),
+      secret_id: Type.String(),
+      version: Type.Union([Type.Integer(), Type.Null()], { description: 'Null where no version has this key' }),
+    }),
+    { description: 'Of those that remain, which this replica cannot unwrap; a hundred at most' },
+  ),
 });
 
 export function masterRoutes({ add }: VaultRoutes): void {

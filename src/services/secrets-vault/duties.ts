@@ -11,7 +11,7 @@ import type { Cancel } from '../../kernel.ts';
 import { asVaultKey, type VaultKeyRecord } from '../../keyring/vault-keys.ts';
 import type { Lease } from '../../lease.ts';
 import type { MasterKey } from './master-key.ts';
-import type { Masters } from './masters.ts';
+import { KeyStuck, type Masters } from './masters.ts';
 import { isLeft, type Secrets } from './secrets.ts';
 import { caughtUp } from './standing.ts';
 
@@ -156,16 +156,32 @@ export class Duties {
     const { current, other } = masters.keys;
     const master = [current, other].find((key) => key?.id === inUse);
     if (!master) throw new Error(`this replica does not have the master key ${inUse}, which is in use`);
-    for await (const page of this.#pages(inUse)) {
-      for (const record of page) if (this.#mayWork) await masters.rewrap(record, master);
-    }
+    const stuck = await this.#wrapAnew(inUse, master);
     if (!this.#mayWork) return;
     const counts = await this.#hub.keyring.vaultKeys.masters();
-    if (counts.some(({ master_id }) => master_id !== inUse)) return this.look();
+    const left = counts.reduce((sum, { master_id, keys }) => sum + (master_id === inUse ? 0 : keys), 0);
+    if (left > stuck) return this.look();
+    if (left > 0) return; // the status names them, and the old key stays: they are tried again at the next look
     await this.#letGo();
     const ended = { from, to: inUse, keys: (counts[0]?.keys ?? 1) - 1 }; // the first record is of no secret
     const done = await executor.execute(vaultStream, vault, endRotation, ended, { actor: 'hub' });
     if (!isRefusal(done)) kernel.log.info(ended, 'all keys of the vault are wrapped with another master key');
+  }
+
+  /** Wraps what another master key wrapped; one that does not unwrap holds up none of the others. Answers how many did not. */
+  async #wrapAnew(inUse: string, master: MasterKey): Promise<number> {
+    let stuck = 0;
+    for await (const page of this.#pages(inUse)) {
+      for (const record of page) {
+        if (!this.#mayWork) return stuck;
+        await this.#masters.rewrap(record, master).catch((error: unknown) => {
+          if (!(error instanceof KeyStuck)) throw error;
+          stuck++;
+        });
+      }
+    }
+    if (stuck > 0) this.#hub.kernel.log.warn({ stuck }, 'keys of the vault do not unwrap: the status names them');
+    return stuck;
   }
 
   /** The key to turn to. A file gets it now, once what is left in it of an earlier rotation is gone. */

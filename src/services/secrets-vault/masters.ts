@@ -14,8 +14,13 @@ import type { MasterKey } from './master-key.ts';
 
 /** How often a key is wrapped anew because the master key was changed meanwhile. */
 const attempts = 5;
+/** Records that cannot be unwrapped, of which so many are named. */
+const mostNamed = 100;
 /** A key that was not found in the source is looked for again at most so often. */
 const lookEveryMs = 1_000;
+
+/** A record does not unwrap: it was changed, or nobody here has the master key that it names. */
+export class KeyStuck extends Error {}
 
 export class Masters {
   readonly source: KeySource;
@@ -101,7 +106,7 @@ export class Masters {
     throw new Fault('vault_shut', 'the master key was changed again and again');
   }
 
-  /** A data key; undefined once it was destroyed. Throws a `Fault`. */
+  /** A data key; undefined once it was destroyed. Throws a `Fault`, and `KeyStuck`. */
   async find(id: string): Promise<Uint8Array | undefined> {
     for (let attempt = 1; ; attempt++) {
       const record = asVaultKey(await this.#store.find(id));
@@ -110,7 +115,7 @@ export class Masters {
         if (attempt === 2) throw error;
       });
       // It may have been wrapped anew since it was read, with the last of the old key gone.
-      if (master) return master.unwrap(record.wrapped, contextOf(this.#hub.federationId, record));
+      if (master) return this.#unwrapped(record, master);
     }
   }
 
@@ -123,9 +128,23 @@ export class Masters {
     return done;
   }
 
-  /** Wraps a key with another master key. False: it was destroyed, or another replica did it. */
+  /** Wraps a key with another master key. False: it was destroyed, or another replica did it. Throws `KeyStuck`, and what the store throws. */
   async rewrap(record: VaultKeyRecord, master: MasterKey): Promise<boolean> {
     return this.#store.rewrap(record, await this.#anew(record, master));
+  }
+
+  /** Of the keys that the master key in use does not wrap, those that do not unwrap here; the first hundred of the former are looked at. */
+  async stuck(): Promise<VaultKeyRecord[]> {
+    const stuck: VaultKeyRecord[] = [];
+    for (const found of await this.#store.page('', mostNamed, await this.inUse())) {
+      const record = asVaultKey(found)!; // a store gives no holes
+      const key = await this.#opened(record).catch((error: unknown) => {
+        if (!(error instanceof KeyStuck)) throw error;
+      });
+      if (key) key.fill(0);
+      else stuck.push(record);
+    }
+    return stuck;
   }
 
   /** Reads the source again. */
@@ -148,11 +167,23 @@ export class Masters {
   }
 
   async #anew(record: VaultKeyRecord, master: MasterKey): Promise<VaultKeyRecord> {
-    const context = contextOf(this.#hub.federationId, record);
-    const key = await (await this.#need(record.master_id)).unwrap(record.wrapped, context);
-    const wrapped = await master.wrap(key, context);
+    const key = await this.#opened(record);
+    const wrapped = await master.wrap(key, contextOf(this.#hub.federationId, record));
     key.fill(0);
     return { ...record, master_id: master.id, wrapped };
+  }
+
+  async #opened(record: VaultKeyRecord): Promise<Uint8Array> {
+    const master = await this.#need(record.master_id).catch((cause: unknown) => {
+      throw new KeyStuck(notHere(record.master_id), { cause });
+    });
+    return this.#unwrapped(record, master);
+  }
+
+  async #unwrapped(record: VaultKeyRecord, master: MasterKey): Promise<Uint8Array> {
+    return master.unwrap(record.wrapped, contextOf(this.#hub.federationId, record)).catch((cause: unknown) => {
+      throw new KeyStuck(`the key ${record.id} of ${record.secret_id} does not unwrap`, { cause });
+    });
   }
 
   /** A master key by its id; another replica may have put it into the file. Throws `Fault('vault_shut')`. */

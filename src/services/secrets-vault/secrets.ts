@@ -21,7 +21,7 @@ import type { Hub } from '../../hub.ts';
 import type { SecretRow } from '../../projections/secrets.ts';
 import { may } from '../../rights.ts';
 import { keyBytes, openValue, type SecretValue, sealValue } from './envelope.ts';
-import type { Masters } from './masters.ts';
+import { KeyStuck, type Masters } from './masters.ts';
 import { allThere, meant, type Standing, since, standingOf, whoAsks } from './standing.ts';
 
 /** Secrets of one node, of the operators together, and of all. Replicas that count at the same moment may pass it by a few. */
@@ -84,7 +84,7 @@ export class Secrets {
 
   /**
    * The value; its use is in the log on return. Refuses `not_found` (alike whether there is no such secret or the value is not for
-   * them), and `secret_lost` for a version whose key is destroyed. Throws a `Fault`.
+   * them), and `secret_lost` for a version whose key is destroyed or damaged. Throws a `Fault`.
    */
   async read(secretId: string, version: number | undefined, by: Identity, about: About): Promise<ReadSecret | Refusal> {
     const seen = await this.see(secretId, by);
@@ -94,8 +94,9 @@ export class Secrets {
     const wanted = version ?? row.newest;
     if (wanted > row.newest) return refuse('not_found', `there is no version ${wanted} of ${secretId} yet`);
     const found = row.versions.find((one) => one.version === wanted);
-    const key = found && (await this.#masters.find(found.key_id));
+    const key = found && (await this.#keyOf(found.key_id));
     if (!found || !key) return refuse('secret_lost', `the key of version ${wanted} of ${secretId} is destroyed`);
+    if (key === 'damaged') return refuse('secret_lost', `the key of version ${wanted} of ${secretId} is damaged`);
     const about_ = { federationId: this.#hub.federationId, secretId, version: wanted, keyId: found.key_id };
     const value = openValue(key, await this.#sealedAt(secretId, found.revision), about_);
     key.fill(0);
@@ -197,6 +198,13 @@ export class Secrets {
     if (isRefusal(done) || done.reply.key_id !== keyId) await this.#destroyKeys([keyId]); // it was not stored
     if (!isRefusal(done)) await this.#destroyKeys(done.reply.destroyed);
     return shownStored(done);
+  }
+
+  async #keyOf(keyId: string): Promise<Uint8Array | 'damaged' | undefined> {
+    return this.#masters.find(keyId).catch((error: unknown) => {
+      if (error instanceof KeyStuck) return 'damaged';
+      throw error;
+    });
   }
 
   async #sealedAt(secretId: string, revision: number): Promise<string> {
