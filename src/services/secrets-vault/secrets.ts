@@ -239,7 +239,9 @@ export class Secrets {
     return this.#hub.executor.execute(secretStream(secretId), secret, () => refused, undefined, about);
   }
 
+  /** What a node left is over for everyone, also before its end is written. */
   #seen(row: SecretRow, identity: Identity): SeenSecret | undefined {
+    if (isLeft(this.#hub, row)) return undefined;
     const standing = standingOf(this.#hub, identity, row);
     const { manages, reads, writes } = standing;
     if (!manages && reads === undefined && writes === undefined) return undefined;
