@@ -1,6 +1,6 @@
 /** Records of keys that do not unwrap: a rotation of the master key goes on with all others, names these everywhere, and ends when they are mended or gone. */
 import { execFile } from 'node:child_process';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -98,4 +98,24 @@ it('one that was changed, and one of a master key that nobody has', async () => 
   expect((await told(changed.secret_id)).value).toMatch(/^value \d$/);
   expect(await inMetrics()).toBe('0');
   expect(await keyFile()).not.toContain(oldKey);
+});
+
+it('a rotation that cannot go on says so in the status of the hub, until it can', async () => {
+  const file = path.join(folder, 'data', 'vault.key');
+  const vault = async () => {
+    const { services } = (await ask('GET', '/status')) as unknown as { services: { name: string }[] };
+    return services.find(({ name }) => name === 'secrets-vault');
+  };
+  expect(await vault()).toMatchObject({ state: 'running' });
+  await rename(file, `${file}.away`);
+  await ask('POST', '/secrets/master/rotate');
+  await vi.waitFor(async () => {
+    expect(await vault()).toMatchObject({ state: 'degraded', reason: expect.stringContaining('not done') });
+  }, 10_000);
+  await rename(`${file}.away`, file);
+  await ask('POST', '/secrets/master/rotate');
+  await vi.waitFor(async () => {
+    expect(await vault()).toMatchObject({ state: 'running' });
+    expect(await ask('GET', '/secrets/master')).toMatchObject({ rotating: false, remaining: 0 });
+  }, 10_000);
 });

@@ -10,6 +10,7 @@ import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
 import { asVaultKey, type VaultKeyRecord } from '../../keyring/vault-keys.ts';
 import type { Lease } from '../../lease.ts';
+import type { Standing } from '../service.ts';
 import type { MasterKey } from './master-key.ts';
 import { KeyStuck, type Masters } from './masters.ts';
 import { isLeft, type Secrets } from './secrets.ts';
@@ -29,6 +30,7 @@ export class Duties {
   readonly #hub: Hub;
   readonly #masters: Masters;
   readonly #secrets: Secrets;
+  readonly #standing: Standing;
   readonly #lease: Lease;
   readonly #stops: Cancel[];
   #running: Promise<void> | undefined;
@@ -36,10 +38,11 @@ export class Duties {
   #closed = false;
   #sweptAt = Number.NEGATIVE_INFINITY;
 
-  constructor(hub: Hub, masters: Masters, secrets: Secrets) {
+  constructor(hub: Hub, masters: Masters, secrets: Secrets, standing: Standing) {
     this.#hub = hub;
     this.#masters = masters;
     this.#secrets = secrets;
+    this.#standing = standing;
     this.#lease = hub.leases.acquire('secrets-vault');
     this.#stops = [
       this.#lease.onChange(() => this.look()),
@@ -73,14 +76,18 @@ export class Duties {
   async #run(): Promise<void> {
     while (this.#again && this.#mayWork) {
       this.#again = false;
+      let lacking: string | undefined;
       for (const duty of [() => this.#bury(), () => this.#rotate(), () => this.#sweep()]) {
         try {
           if (this.#mayWork) await duty();
         } catch (error) {
           this.#hub.kernel.log.warn({ err: error }, 'a duty of the vault was not done; it is tried again');
+          lacking = 'a duty of the vault is not done, and tried again: the log of the hub says why';
         }
       }
+      this.#standing.degraded(lacking);
     }
+    if (!this.#lease.held()) this.#standing.degraded(undefined); // another replica tells of it
   }
 
   async #bury(): Promise<void> {
