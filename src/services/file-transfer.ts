@@ -75,7 +75,7 @@ export const fileTransfer = service({
   needs: { sockets: websocketPool, queue: offlineQueue, messages: messagePersistence },
   async start(hub, { sockets, queue }) {
     const store = await openStore(hub.config);
-    const locks = new Locks(hub.leases, hub.kernel);
+    const locks = new Locks(hub.leases, hub.kernel, sockets.cluster);
     const sweep = new Sweep(hub, store, locks);
     const progress = new Progress(hub, sockets);
     const transfers = new Transfers();
@@ -88,6 +88,7 @@ export const fileTransfer = service({
         progress.close();
         await downloads.close();
         await sweep.close();
+        locks.close();
         await store.close();
       },
     };

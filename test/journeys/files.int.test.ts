@@ -1,7 +1,7 @@
 /** Files from node to node: whatever happens on the way, all of them or nothing, to whom they are for and nobody else. */
 import { randomBytes } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Readable } from 'node:stream';
@@ -14,7 +14,7 @@ import { Output } from '../../src/cli/output.ts';
 import { FederationNode, generateKey, type SharedFile } from '../../src/client/node.ts';
 import { call, defects } from '../security/visitor.ts';
 import { MailNode } from '../services/mail-node.ts';
-import { ask, begin, fetchBytes, send, sha256, upload } from '../services/tus.ts';
+import { ask, begin, fetchBytes, send, sendForever, sha256, upload } from '../services/tus.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 
 const settings = ['one hub on SQLite', 'two replicas on PostgreSQL'] as const;
@@ -277,6 +277,22 @@ describe.each(settings)('files of %s', (setting) => {
     expect(told.map(({ code }) => code)).toContain('');
     for (const { code } of told) expect(['', 'offset_mismatch', 'upload_locked', 'file_gone']).toContain(code);
     expect((await fetchBytes(at(second, ada), id)).bytes.equals(bytes)).toBe(true);
+  });
+
+  it('go on at once at either replica when the connection that they came by hangs', async () => {
+    const ada = await join(first);
+    const bytes = randomBytes(2 * mebibyte);
+    for (const hub of [first, second]) {
+      const { id } = await begin(at(first, ada), bytes.length, { to: 'everyone', sha256: sha256(bytes) });
+      const hanging = sendForever(at(first, ada), id, 0, bytes.subarray(0, mebibyte));
+      nodes.push({ close: () => hanging.destroy() });
+      const uploading = path.join(folder, 'store/staging', id);
+      await vi.waitFor(async () => expect((await stat(uploading)).size).toBeGreaterThan(0), 5_000);
+      const { status, offset } = await ask(at(hub, ada), 'HEAD', `/files/${id}`);
+      expect([status, offset]).toEqual([200, mebibyte]);
+      expect((await send(at(hub, ada), id, offset, bytes.subarray(offset))).status).toBe(204);
+      expect((await fetchBytes(at(first, ada), id)).bytes.equals(bytes)).toBe(true);
+    }
   });
 
   it('are taken from any client of tus, which goes on at another replica', async () => {

@@ -1,5 +1,6 @@
 /** Uploads by hand, as the protocol has them, so that what a client would never send can be sent. */
 import { createHash } from 'node:crypto';
+import { connect, type Socket } from 'node:net';
 
 type Body = NonNullable<RequestInit['body']>;
 
@@ -68,6 +69,27 @@ export const send = (
   const about = { 'upload-offset': String(offset), 'content-type': 'application/offset+octet-stream' };
   return ask(at, 'PATCH', `/files/${id}`, { ...about, ...headers }, bytes);
 };
+
+/** Begins to send to an upload and never ends: what is left of a client whose network is gone. Close it. */
+export function sendForever({ url, token }: Asked, id: string, offset: number, bytes: Buffer): Socket {
+  const { hostname, port, pathname } = new URL(`${url}/api/federation/files/${id}`);
+  const socket = connect(Number(port), hostname);
+  socket.on('error', () => {});
+  socket.write(
+    [
+      `PATCH ${pathname} HTTP/1.1`,
+      `host: ${hostname}`,
+      `authorization: Bearer ${token}`,
+      'tus-resumable: 1.0.0',
+      `upload-offset: ${offset}`,
+      'content-type: application/offset+octet-stream',
+      `content-length: ${bytes.length + 1}`,
+      '\r\n',
+    ].join('\r\n'),
+  );
+  socket.write(bytes);
+  return socket;
+}
 
 /** All of a file in one go. Answers its name. Throws when it was refused. */
 export async function upload(

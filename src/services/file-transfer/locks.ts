@@ -1,9 +1,11 @@
 /**
  * Locks on uploads and blobs, over all replicas: in this process by turns, between replicas by lease, which a dead one loses after three
- * seconds. Whoever holds one looks at `held` before each thing that it does under it.
+ * seconds. Whoever waits for one asks its holder to let go, wherever it is. Whoever holds one looks at `held` before each thing that it
+ * does under it.
  */
 import type { Cancel, Kernel } from '../../kernel.ts';
 import type { Lease, Leases } from '../../lease.ts';
+import type { WebsocketPool } from '../websocket-pool.ts';
 
 /** Whoever writes has not the lock any more: another may write there by now. */
 export class LockLost extends Error {}
@@ -17,24 +19,50 @@ export interface Lock {
 interface Holder {
   /** Asks the holder to let go of it. */
   readonly wanted: () => void;
+  readonly lease: Lease;
   readonly released: Promise<void>;
+}
+
+type Cluster = WebsocketPool['cluster'];
+type Clock = Pick<Kernel, 'monotonicMs' | 'after' | 'every'>;
+
+interface Word {
+  readonly name: string;
 }
 
 /** How long a lock is waited for: longer than a dead replica's lease. */
 const patienceMs = 6_000;
+/** How often the other replicas are asked meanwhile: a word may be lost, and the holder change. */
+const askEveryMs = 500;
+/** The answer is not waited for. */
+const answerMs = 1_000;
+const topic = 'file-lock';
 
 export class Locks {
   readonly #leases: Leases;
-  readonly #kernel: Pick<Kernel, 'monotonicMs' | 'after'>;
+  readonly #kernel: Clock;
+  readonly #cluster: Cluster;
+  readonly #stop: Cancel;
   /** At most as many as requests under way. */
   readonly #holders = new Map<string, Holder>();
 
-  constructor(leases: Leases, kernel: Pick<Kernel, 'monotonicMs' | 'after'>) {
+  constructor(leases: Leases, kernel: Clock, cluster: Cluster) {
     this.#leases = leases;
     this.#kernel = kernel;
+    this.#cluster = cluster;
+    this.#stop = cluster.handle(topic, (word) => {
+      const holder = this.#holders.get((word as Word).name); // as `#gets` says it
+      if (!holder?.lease.held()) return undefined; // it waits as well
+      holder.wanted();
+      return Promise.resolve({});
+    });
   }
 
-  /** Undefined when it was not to be had within six seconds. `wanted` is called when another wants it here. */
+  close(): void {
+    this.#stop();
+  }
+
+  /** Undefined when it was not to be had within six seconds. `wanted` is called, maybe often, when another wants it. */
   async take(name: string, wanted: () => void = () => {}, patience = patienceMs): Promise<Lock | undefined> {
     const until = this.#kernel.monotonicMs() + patience;
     for (let holder = this.#holders.get(name); holder; holder = this.#holders.get(name)) {
@@ -46,8 +74,8 @@ export class Locks {
     const released = new Promise<void>((resolve) => {
       done = resolve;
     });
-    this.#holders.set(name, { wanted, released });
     const lease = this.#leases.acquire(name);
+    this.#holders.set(name, { wanted, lease, released });
     const release = async () => {
       await lease.release('forget');
       this.#holders.delete(name);
@@ -71,11 +99,16 @@ export class Locks {
 
   async #gets(lease: Lease, until: number): Promise<boolean> {
     if (lease.held()) return true;
+    const asking = this.#kernel.every(askEveryMs, () => {
+      const word: Word = { name: lease.name };
+      void this.#cluster.ask(undefined, topic, word, answerMs).catch(() => {}); // asked again soon
+    });
     let stop: Cancel = () => {};
     const held = new Promise<void>((resolve) => {
       stop = lease.onChange((now) => now && resolve());
     });
     await this.#within(held, until - this.#kernel.monotonicMs());
+    asking();
     stop();
     return lease.held();
   }

@@ -26,6 +26,9 @@ export interface TusAnswer {
   readonly offset: number | undefined;
 }
 
+/** How long a request may still finish when another wants its upload: a connection that hangs never does. */
+const drainMs = 1_000;
+
 export interface TusParts {
   readonly store: FileStore;
   readonly locks: Locks;
@@ -54,6 +57,7 @@ export async function serveTus(parts: TusParts, request: TusRequest): Promise<Tu
     getFileIdFromRequest: () => fileId,
     relativeLocation: true,
     maxSize: parts.maxBytes,
+    lockDrainTimeout: drainMs,
     onResponseError: (_request, error) => {
       under.error = error;
       return undefined;
