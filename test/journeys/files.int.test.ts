@@ -14,7 +14,7 @@ import { Output } from '../../src/cli/output.ts';
 import { FederationNode, generateKey, type SharedFile } from '../../src/client/node.ts';
 import { call, defects } from '../security/visitor.ts';
 import { MailNode } from '../services/mail-node.ts';
-import { ask, begin, fetchBytes, send, sendForever, sha256, upload } from '../services/tus.ts';
+import { ask, begin, fetchBytes, metadataOf, send, sendForever, sha256, upload } from '../services/tus.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 
 const settings = ['one hub on SQLite', 'two replicas on PostgreSQL'] as const;
@@ -267,6 +267,26 @@ describe.each(settings)('files of %s', (setting) => {
     const again = await begin(at(second, ada), 10, { to: 'everyone' }, key);
     expect(again).toMatchObject({ status: 201, id: one.id, offset: 5 });
     expect((await begin(at(second, ada), 11, { to: 'everyone' }, key)).code).toBe('idempotency_mismatch');
+  });
+
+  it('begun twice at once under one key are what one of the two sent, under the hash of that', async () => {
+    const ada = await join(first);
+    const about = {
+      'upload-length': '1001',
+      'upload-metadata': metadataOf({ to: 'everyone' }),
+      'content-type': 'application/offset+octet-stream',
+    };
+    for (let round = 0; round < 8; round++) {
+      const headers = { ...about, 'idempotency-key': fresh('key') };
+      const begun = await Promise.all(
+        [first, second].map((hub) => ask(at(hub, ada), 'POST', '/files', headers, randomBytes(1000))),
+      );
+      const { id } = begun.find(({ status }) => status === 201)!;
+      expect((await ask(at(second, ada), 'HEAD', `/files/${id}`)).offset).toBe(1000);
+      expect((await send(at(first, ada), id, 1000, Buffer.from('!'))).status).toBe(204);
+      const { bytes, headers: told } = await fetchBytes(at(first, ada), id);
+      expect(told.get('etag')).toBe(`"${sha256(bytes)}"`);
+    }
   });
 
   it('that two send at once to one upload are not spoiled', async () => {

@@ -87,7 +87,10 @@ class Staging extends DataStore {
   }
 
   override async create(upload: Upload): Promise<Upload> {
-    await this.#parts.store.begin(upload.id);
+    const { store } = this.#parts;
+    const there = await store.size(upload.id);
+    if (there !== undefined && there > 0) throw new LockLost('another request began this upload'); // what came with it stays
+    await store.begin(upload.id);
     this.#under.offset = 0;
     return upload;
   }

@@ -185,7 +185,10 @@ export class Uploads {
     const { file_id, size } = facts;
     const file = fileOn(await executor.state(stream, shelf), file_id);
     if (!file) return refuse('file_gone', 'the upload was given up meanwhile');
-    if (file.status === 'stored') return undefined;
+    if (file.status === 'stored') {
+      await store.drop(file_id); // of a request that came too late
+      return undefined;
+    }
     const sha256 = await this.#digest(file_id, size);
     const about = { actor: actorOf(by) };
     const write = () => executor.execute(stream, shelf, finish, { fileId: file_id, sha256 }, about);
