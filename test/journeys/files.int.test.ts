@@ -86,6 +86,7 @@ describe.each(settings)('files of %s', (setting) => {
     expect((await fetchBytes(at(second, bob), begun.id)).code).toBe('not_found');
     const last = await send(at(second, ada), begun.id, mebibyte, bytes.subarray(mebibyte));
     expect([last.status, last.offset]).toEqual([204, bytes.length]);
+    expect((await send(at(second, ada), begun.id, bytes.length, Buffer.alloc(0))).status).toBe(204);
     await offered(bob, begun.id);
 
     const { headers, ...whole } = await fetchBytes(at(first, bob), begun.id);

@@ -1,5 +1,6 @@
 /** One request of tus 1.0, answered by `@tus/server` over the store of files. Loaded when the first upload comes. */
 import { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
 import { DataStore, ERRORS, type Locker, Server, Upload } from '@tus/server';
 import type { KeptFile } from '../../commands/file.ts';
@@ -106,6 +107,10 @@ class Staging extends DataStore {
 
   override async write(source: Readable, id: string, offset: number): Promise<number> {
     const { store, digests } = this.#parts;
+    if (this.#request.file.status === 'stored') {
+      await finished(source.resume()); // nothing, or more than was to come, which the library refuses
+      return offset;
+    }
     const digest = digests.from(id, offset);
     let at = offset;
     const { lock } = this.#under;
