@@ -14,7 +14,7 @@ import { Output } from '../../src/cli/output.ts';
 import { FederationNode, generateKey, type SharedFile } from '../../src/client/node.ts';
 import { call, defects } from '../security/visitor.ts';
 import { MailNode } from '../services/mail-node.ts';
-import { ask, begin, fetchBytes, metadataOf, send, sendForever, sha256, upload } from '../services/tus.ts';
+import { ask, begin, fetchBytes, fetchUnread, metadataOf, send, sendForever, sha256, upload } from '../services/tus.ts';
 import { startTestHub, type TestHub } from '../setup/hub.ts';
 
 const settings = ['one hub on SQLite', 'two replicas on PostgreSQL'] as const;
@@ -199,6 +199,22 @@ describe.each(settings)('files of %s', (setting) => {
     expect((await fetchBytes(at(second, bob), id)).bytes.equals(bytes)).toBe(true);
     await vi.waitFor(async () => expect((await fetchBytes(at(first, bob), id)).code).toMatch(/not_found|file_gone/));
     await vi.waitFor(async () => expect((await stored()).join()).not.toContain(sha256(bytes)), 5_000);
+  });
+
+  it('that are given once are not lost to a plain client that breaks off while small ones come', async () => {
+    const [ada, bob] = [await join(first), await join(second)];
+    const bytes = randomBytes(50_000);
+    const id = await upload(at(first, ada), bytes, { to: `node:${bob.nodeId}`, once: 'true' });
+    await offered(bob, id);
+    const breaking = fetchUnread(at(second, bob), id);
+    await new Promise((next) => setTimeout(next, 500));
+    breaking.destroy();
+    await new Promise((next) => setTimeout(next, 500));
+    expect((await fetchBytes(at(second, bob), id)).bytes.equals(bytes)).toBe(true);
+    const { id: empty } = await begin(at(first, ada), 0, { to: `node:${bob.nodeId}`, once: 'true' });
+    expect((await fetchBytes(at(second, bob), empty)).status).toBe(200);
+    for (const had of [id, empty])
+      await vi.waitFor(async () => expect((await fetchBytes(at(first, bob), had)).code).toMatch(/not_found|file_gone/));
   });
 
   it('that are given once to many, each of them has once', async () => {

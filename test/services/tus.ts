@@ -91,6 +91,16 @@ export function sendForever({ url, token }: Asked, id: string, offset: number, b
   return socket;
 }
 
+/** Asks for the bytes of a file and never reads them. Close it: what waited for it is lost then, and the hub is told so. */
+export function fetchUnread({ url, token }: Asked, id: string): Socket {
+  const { hostname, port, pathname } = new URL(`${url}/api/federation/files/${id}`);
+  const socket = connect(Number(port), hostname).pause();
+  socket.write(
+    [`GET ${pathname} HTTP/1.1`, `host: ${hostname}`, `authorization: Bearer ${token}`, '\r\n'].join('\r\n'),
+  );
+  return socket;
+}
+
 /** All of a file in one go. Answers its name. Throws when it was refused. */
 export async function upload(
   at: Asked,

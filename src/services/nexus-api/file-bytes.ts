@@ -6,6 +6,7 @@ import type { Hub } from '../../hub.ts';
 import type { FileRow } from '../../projections/files.ts';
 import type { FileTransfer, Found } from '../file-transfer.ts';
 import { Paced } from './file-body.ts';
+import { AwaitedEnd } from './file-end.ts';
 import { type ByteRange, ifRangeHolds, isKnown, rangeOf } from './file-range.ts';
 import { aboutOf, sendProblem } from './http.ts';
 import { passOn } from './pass-on.ts';
@@ -51,7 +52,7 @@ async function stream(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const { identity } = request;
-  const { size } = found.row;
+  const { size, once } = found.row;
   // Of nothing, no range can be asked.
   const opened = await files.open(found, identity, size === 0 ? { start: 0, end: 0 } : range, aboutOf(request));
   if (isRefusal(opened)) {
@@ -61,6 +62,14 @@ async function stream(
   const paced = new Paced(hub, request, 0, opened.passed);
   opened.bytes.on('error', (cause) => paced.destroy(cause)); // `pipe` does not pass errors on
   opened.bytes.pipe(paced);
+  // What is given once is gone with its last byte.
+  const isGivenAway = once === 1 && range.end === size - 1;
+  const end = isGivenAway ? new AwaitedEnd(hub.kernel, reply.raw, size - range.start) : undefined;
+  if (end) {
+    reply.header('connection', 'close');
+    paced.on('error', (cause) => end.destroy(cause));
+  }
+  const body = end ? paced.pipe(end) : paced;
   const may = stillAdmitted(hub, identity, 'read');
   const stop = hub.kernel.every(judgeMs, () => {
     if (!may() || !files.mayGoOn(found, identity)) reply.raw.destroy();
@@ -71,12 +80,13 @@ async function stream(
   reply.raw.writeHead(reply.statusCode, headers as OutgoingHttpHeaders); // as Fastify would send them
   let sent = 0;
   try {
-    await passOn(hub.kernel, { headers, body: paced }, reply.raw, (bytes) => {
+    await passOn(hub.kernel, { headers, body }, reply.raw, (bytes) => {
       sent += bytes;
     });
   } finally {
     stop();
-    const whole = reply.raw.writableFinished && range.start + sent === size;
+    paced.destroy();
+    const whole = end ? end.taken : reply.raw.writableFinished && range.start + sent === size;
     await opened.close(whole);
   }
   return reply;
