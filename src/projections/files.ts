@@ -54,7 +54,15 @@ export const files = projection<FileRow>({
       stored_at: { type: 'text', nullable: true },
       stored_position: { type: 'integer', nullable: true },
     },
-    indexes: [['owner', 'begun_position'], ['box', 'begun_position'], ['begun_position'], ['sha256'], ['expires_at']],
+    indexes: [
+      ['owner', 'begun_position'],
+      ['box', 'begun_position'],
+      ['begun_position'],
+      ['sha256'],
+      ['expires_at'],
+      ['upload_until'],
+      ['shelf', 'owner'],
+    ],
   },
   version: 1,
   on: {
@@ -121,13 +129,12 @@ export async function openAmong(db: Kysely<ViewTables>, fileIds: readonly string
   return new Set(rows.map(({ file_id }) => file_id));
 }
 
-/** Those whose time, or whose time to come, was over at `now`, ISO 8601. */
+/** Some of those whose time, or whose time to come, was over at `now`, ISO 8601. In no order: SQLite would walk all rows for one. */
 export function findOver(db: Kysely<ViewTables>, now: string, limit: number): Promise<FileRow[]> {
   return db
     .selectFrom('federation_files')
     .selectAll()
     .where(({ or, eb }) => or([eb('expires_at', '<=', now), eb('upload_until', '<=', now)]))
-    .orderBy('file_id')
     .limit(limit)
     .execute();
 }
