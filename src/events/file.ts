@@ -62,8 +62,10 @@ export const fileEvents = {
       ]),
     }),
   ),
-  /** The first time that somebody had part of it, and the first time all of it. */
-  'file.fetched': kept(Type.Object({ ...file, by: Type.String(), whole: Type.Boolean() })),
+  /** The first time that somebody had part of it, and the first time all of it. `late`: the file was gone when that ended. */
+  'file.fetched': kept(
+    Type.Object({ ...file, by: Type.String(), whole: Type.Boolean(), late: Type.Optional(Type.Boolean()) }),
+  ),
   'file.expired': kept(Type.Object(gone)),
   'file.removed': kept(
     Type.Object({

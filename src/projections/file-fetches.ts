@@ -33,14 +33,17 @@ export const fileFetches = projection<FileFetchRow>({
   on: {
     'file.fetched': {
       key: ({ data }) => `${data.file_id}/${data.by}`,
-      fold: (row, { data: { file_id, by, whole }, time }, _context, key) => ({
-        entry: key,
-        file_id,
-        fetched_by: by,
-        whole: whole || row?.whole ? 1 : 0,
-        first_at: row?.first_at ?? time,
-        whole_at: row?.whole_at ?? (whole ? time : null),
-      }),
+      fold: (row, { data: { file_id, by, whole, late }, time }, _context, key) =>
+        late
+          ? null // the rows of the file were taken away before
+          : {
+              entry: key,
+              file_id,
+              fetched_by: by,
+              whole: whole || row?.whole ? 1 : 0,
+              first_at: row?.first_at ?? time,
+              whole_at: row?.whole_at ?? (whole ? time : null),
+            },
     },
   },
   sweep: { 'file.expired': ofFile, 'file.removed': ofFile },

@@ -132,13 +132,14 @@ function createFiles(hub: Hub, parts: Parts): FileTransfer {
   }
 
   /** Writes down who had it. What is for one node alone, once, is gone when that one had all of it. */
-  async function noteFetched({ row }: Found, by: Identity, whole: boolean, about: About): Promise<void> {
+  async function noteFetched({ row }: Found, by: Identity, how: { whole: boolean; late: boolean }, about: About) {
     const actor = actorOf(by);
     if (actor === row.owner) return;
     const { file_id, owner } = row;
     const { command: _, ...told } = about;
-    await executor.execute(fetchesStream(file_id), fetches, fetched, { file_id, owner, by: actor, whole }, told);
-    if (whole && row.once === 1 && row.box === actor) await removed(row, 'fetched', { actor: 'hub' });
+    const data = { file_id, owner, by: actor, whole: how.whole, ...(how.late && { late: true }) };
+    await executor.execute(fetchesStream(file_id), fetches, fetched, data, told);
+    if (how.whole && row.once === 1 && row.box === actor) await removed(row, 'fetched', { actor: 'hub' });
   }
 
   return {
@@ -177,7 +178,7 @@ function createFiles(hub: Hub, parts: Parts): FileTransfer {
       const done = downloads.begin(file_id);
       const end = () => {
         place();
-        done();
+        return done();
       };
       const bytes = await store.open(sha256 ?? '', range).catch((error: unknown) => {
         end();
@@ -191,14 +192,14 @@ function createFiles(hub: Hub, parts: Parts): FileTransfer {
         bytes,
         passed: (count) => passed(range.start + count),
         async close(whole) {
-          end();
+          const late = end();
           bytes.destroy();
-          await noteFetched(found, by, whole, about);
+          await noteFetched(found, by, { whole, late }, about);
         },
       };
     },
     mayGoOn: ({ row, own }, by) =>
-      !downloads.isGone(row.file_id) && (own || (isFor(hub, sight(by), row) && ownerBarred(hub, row) === undefined)),
+      !downloads.isCut(row.file_id) && (own || (isFor(hub, sight(by), row) && ownerBarred(hub, row) === undefined)),
     async remove(fileId, by, about) {
       const found = await this.find(fileId, by, await hub.log.head());
       if (!found) {

@@ -242,6 +242,14 @@ describe.each(settings)('files of %s', (setting) => {
     };
     await expect(rest()).rejects.toThrow();
     expect(got).toBeLessThan(bytes.length);
+    // That it had some of it is written down, and as late: no row is left of it.
+    await vi.waitFor(async () => {
+      const { token } = operator();
+      const found = await call(first, 'GET', `/audit?action=file.fetched&target=${id}`, { token });
+      const [{ position }] = found.body.entries as [{ position: number }];
+      const { body: entry } = await call(first, 'GET', `/audit/${position}`, { token });
+      expect(JSON.stringify(entry)).toContain('"whole":false,"late":true');
+    }, 10_000);
   });
 
   it('whose time is over are not given out, and their bytes go', async () => {

@@ -377,7 +377,10 @@ const data: { [T in Exclude<EventType, DropTypes>]: fc.Arbitrary<EventData<T>> }
   'file.stored': fc.record({ ...file, sha256: hash }),
   'file.refused': fc.record({ file_id, owner: from, code: fc.constant('hash_mismatch'), reason: shortText }),
   'file.abandoned': fc.record({ file_id, owner: from, cause: fc.constant('lapsed' as const) }),
-  'file.fetched': fc.record({ file_id, owner: from, by: fc.constantFrom('node:a', 'operator:x'), whole: fc.boolean() }),
+  'file.fetched': fc.record(
+    { file_id, owner: from, by: fc.constantFrom('node:a', 'operator:x'), whole: fc.boolean(), late: fc.boolean() },
+    { requiredKeys: ['file_id', 'owner', 'by', 'whole'] },
+  ),
   'file.expired': fc.record({ file_id, owner: from, sha256: hash }),
   'file.removed': fc.record({ file_id, owner: from, sha256: hash, cause: fc.constant('owner' as const) }),
   'memory.stored': fc.record(

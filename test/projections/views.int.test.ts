@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { projections } from '../../src/projections/catalog.ts';
+import { findFetches } from '../../src/projections/file-fetches.ts';
 import { nodes } from '../../src/projections/nodes.ts';
 import { backends, freshPlace, kernel, type Opened, openBoth, until } from './backends.ts';
 import { heartbeat, registered, tell } from './facts.ts';
@@ -32,6 +33,22 @@ describe.each(backends)('views on %s', (kind) => {
         reading: { resources: { cpu_percent: 12.5 } },
       },
     ]);
+  });
+
+  it('keeps nothing of who had a file that is gone, also when that is told late', async () => {
+    const file = { file_id: randomUUID(), owner: 'node:a' };
+    const had = { ...file, by: 'node:b', whole: false };
+    const rows = async (position: number) =>
+      (await hub.views.read(position, (db) => findFetches(db, file.file_id, 10))).value.map(({ entry }) => entry);
+    const fetched = await tell(hub.log, { type: 'file.fetched', data: had });
+    expect(await rows(fetched)).toEqual([`${file.file_id}/node:b`]);
+    const late = await tell(
+      hub.log,
+      { type: 'file.removed', data: { ...file, sha256: '0'.repeat(64), cause: 'owner' } },
+      { type: 'file.fetched', data: { ...had, late: true } },
+      { type: 'file.fetched', data: { ...had, by: 'node:c', late: true } },
+    );
+    expect(await rows(late)).toEqual([]);
   });
 
   it('answers as stale, after two seconds, when a position is not reached', async () => {

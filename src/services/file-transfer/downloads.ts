@@ -4,7 +4,10 @@ import type { Hub } from '../../hub.ts';
 
 interface Open {
   downloads: number;
+  /** It was taken away, or is over. */
   gone: boolean;
+  /** So that its downloads are not to go on either. */
+  cut: boolean;
 }
 
 export class Downloads {
@@ -21,7 +24,9 @@ export class Downloads {
           const { data } = decode(recorded) as LogEvent<(typeof types)[number]>; // only those were asked for
           const open = this.#open.get(data.file_id);
           const wasFetched = 'cause' in data && data.cause === 'fetched'; // its other parts may be on their way still
-          if (open && !wasFetched) open.gone = true;
+          if (!open) continue;
+          open.gone = true;
+          open.cut ||= !wasFetched;
         }
       },
       { types },
@@ -32,22 +37,22 @@ export class Downloads {
     return new Downloads(hub, await hub.log.head());
   }
 
-  /** One begins; what is answered ends it, once. */
-  begin(fileId: string): () => void {
-    const open = this.#open.get(fileId) ?? { downloads: 0, gone: false };
+  /** One begins; what is answered ends it, once, and says whether the file was gone by then. */
+  begin(fileId: string): () => boolean {
+    const open = this.#open.get(fileId) ?? { downloads: 0, gone: false, cut: false };
     this.#open.set(fileId, open);
     open.downloads++;
     let ended = false;
     return () => {
-      if (ended) return;
+      if (!ended && --open.downloads === 0) this.#open.delete(fileId);
       ended = true;
-      if (--open.downloads === 0) this.#open.delete(fileId);
+      return open.gone;
     };
   }
 
-  /** Whether a file whose download is under way was removed, or is over. */
-  isGone(fileId: string): boolean {
-    return this.#open.get(fileId)?.gone === true;
+  /** Whether a file whose download is under way was taken from whoever fetches it. */
+  isCut(fileId: string): boolean {
+    return this.#open.get(fileId)?.cut === true;
   }
 
   close(): Promise<void> {
