@@ -15,6 +15,8 @@ const batchBytes = 512 * 1024;
 const syncBytes = 16 * 1024 * 1024;
 /** Names that are listed together. */
 const together = 200;
+/** Of an upload's second name, while it becomes a blob. */
+const linkedName = /\.linked$/;
 
 export class LocalStore implements FileStore {
   readonly #staging: string;
@@ -105,11 +107,12 @@ export class LocalStore implements FileStore {
 
   async *uploads(): AsyncIterable<{ uploadId: string; touched: number }[]> {
     for await (const files of listed(this.#staging))
-      yield files.map(({ name, touched }) => ({ uploadId: name.replace(/\.linked$/, ''), touched }));
+      yield files.map(({ name, touched }) => ({ uploadId: name.replace(linkedName, ''), touched }));
   }
 
   async *blobs(): AsyncIterable<{ hash: string; touched: number }[]> {
     for await (const folder of await opendir(this.#blobs)) {
+      if (!/^[0-9a-f]{2}$/.test(folder.name)) continue;
       for await (const files of listed(path.join(this.#blobs, folder.name)))
         yield files.map(({ name: hash, touched }) => ({ hash, touched }));
     }
@@ -129,13 +132,19 @@ export class LocalStore implements FileStore {
 
 /** A name that is no path. Throws (a defect) otherwise. */
 function checked(name: string): string {
-  if (!/^[0-9a-f][0-9a-f-]{1,63}$/.test(name)) throw new TypeError(`${name} is no name of a file`);
+  if (!isName(name)) throw new TypeError(`${name} is no name of a file`);
   return name;
 }
 
+function isName(name: string): boolean {
+  return /^[0-9a-f][0-9a-f-]{1,63}$/.test(name);
+}
+
+/** What the store made; a file system may leave things of its own there, such as `.nfs…`. */
 async function* listed(folder: string): AsyncGenerator<{ name: string; touched: number }[]> {
   let some: { name: string; touched: number }[] = [];
   for await (const { name } of await opendir(folder)) {
+    if (!isName(name.replace(linkedName, ''))) continue;
     const touched = (await statOf(path.join(folder, name)))?.mtimeMs;
     if (touched !== undefined) some.push({ name, touched });
     if (some.length < together) continue;
