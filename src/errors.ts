@@ -48,7 +48,7 @@ export const codes = {
   lease_lost: { status: 409, title: 'The task was taken from this node meanwhile: its lease is not the newest' },
   message_over: { status: 409, title: 'The message expired or was refused' },
   roster_unknown: { status: 409, title: 'The roster that the entry goes by was not issued here' },
-  roster_expired: { status: 409, title: 'The entry was not written in the lifetime of its roster' },
+  roster_expired: { status: 409, title: 'The entry was written when its roster counted no more' },
   not_in_roster: { status: 403, title: 'The roster does not name the author of the entry with this key' },
   chain_forked: { status: 409, title: 'Another entry has this place in the chain' },
   chain_gap: { status: 409, title: 'An entry of the chain is missing before this one' },

@@ -1,6 +1,7 @@
 /** What nodes said among themselves, as it comes home: which entry has which place of a chain, and how far the chain is home. */
 import { type Refusal, refuse } from '../errors.ts';
 import type { DomainEvent, EventData } from '../events/catalog.ts';
+import { isoTime } from '../kernel.ts';
 import { mostTtlSeconds } from '../protocol/messages.ts';
 import type { Entry } from '../protocol/p2p.ts';
 import type { Aggregate, Decide } from './execute.ts';
@@ -42,12 +43,6 @@ export interface Judging {
   readonly contentFits: boolean;
 }
 
-/** Refusals that say something of what was brought, or of this moment, and nothing of the entry. */
-const ofBringing: ReadonlySet<string> = new Set(['content_mismatch', 'clock_ahead']);
-
-/** Clocks of nodes and hub may differ by this. */
-const skewMs = 5 * 60_000;
-
 /** Whether it is known that the author wrote it: what follows is said of the author, not of whoever brought it. */
 export function isOf(entry: Entry, { federationId, roster, standing, signed }: Judging): Refusal | undefined {
   if (entry.federation_id !== federationId) return refuse('signature_invalid', 'the entry is of another federation');
@@ -57,17 +52,26 @@ export function isOf(entry: Entry, { federationId, roster, standing, signed }: J
 }
 
 /** Why an entry that its author wrote is not taken. */
-export function judge(entry: Entry, { now, roster, standing, today, contentFits }: Judging): Refusal | undefined {
+export function judge(entry: Entry, { roster, standing, today, contentFits }: Judging): Refusal | undefined {
   const time = Date.parse(entry.time);
-  if (!(time >= roster!.issuedAt - skewMs && time < roster!.expiresAt))
-    // `isOf` passed
-    return refuse('roster_expired', 'it was written outside the lifetime of its roster');
-  if (time > now + skewMs) return refuse('clock_ahead', 'it was written in the future');
-  if (entry.kind === 'message' && Date.parse(entry.expires_at) > time + mostTtlSeconds * 1_000)
+  if (!(time < roster!.expiresAt)) return refuse('roster_expired', 'it was written when its roster counted no more'); // `isOf` passed
+  if (entry.kind === 'message' && !(Date.parse(entry.expires_at) <= time + mostTtlSeconds * 1_000))
     return refuse('invalid_input', 'a message is kept for 30 days at most');
   if (today) return today;
   if (entry.kind === 'message' && !standing!.mayAct) return refuse('forbidden', 'an observer sends no messages');
   return contentFits ? undefined : refuse('content_mismatch', 'the content is not what the entry was written for');
+}
+
+/**
+ * The entry with the times that count here. Whoever names a roster wrote after it was issued, and before now: a time outside of that is
+ * of a clock that is wrong, and becomes the nearer end. How long a message lives stays as it was said.
+ */
+export function timed<E extends Entry>(entry: E, { now, roster }: Pick<Judging, 'now' | 'roster'>): E {
+  const time = Date.parse(entry.time);
+  const ms = Math.min(Math.max(time, roster?.issuedAt ?? time), now) - time;
+  const later = (moment: string) => isoTime(Date.parse(moment) + ms);
+  if (entry.kind !== 'message') return { ...entry, time: later(entry.time) };
+  return { ...entry, time: later(entry.time), expires_at: later(entry.expires_at) };
 }
 
 /**
@@ -77,7 +81,7 @@ export function judge(entry: Entry, { now, roster, standing, today, contentFits 
 export function isBroughtBadly(entry: Entry, by: string, refusal: Refusal | undefined): Refusal | undefined {
   if (by === entry.author) return undefined;
   if (entry.kind !== 'message') return refuse('forbidden', 'what became of a message is brought by who says it');
-  return refusal && ofBringing.has(refusal.refused) ? refusal : undefined;
+  return refusal?.refused === 'content_mismatch' ? refusal : undefined; // it says nothing of the entry
 }
 
 /**

@@ -21,7 +21,7 @@ export const Direct = Type.Object({
   chain: Type.String(),
   seq: Seq,
   roster_id: RosterId,
-  /** When its author wrote it, by the author's clock. */
+  /** When its author wrote it, by the author's clock: not before the roster was issued, nor after it came home. */
   said_at: Time,
 });
 export type Direct = Type.Static<typeof Direct>;

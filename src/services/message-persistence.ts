@@ -46,7 +46,10 @@ export interface MessagePersistence {
    * `payload_too_large`, `queue_full`.
    */
   send(message: NewMessage, by: Identity, about: About): Promise<Taken | Refusal>;
-  /** Takes a message that its author sent from node to node, under this hash. Refuses as `send` does, and `idempotency_mismatch`. */
+  /**
+   * Takes a message that its author sent from node to node, under this hash; its times are those that count here. Refuses as `send`
+   * does, and `idempotency_mismatch`.
+   */
   bring(
     entry: MessageEntry,
     hash: string,

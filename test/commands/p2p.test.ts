@@ -11,6 +11,7 @@ import {
   isBroughtBadly,
   type Judging,
   judge,
+  timed,
 } from '../../src/commands/p2p.ts';
 import { isRefusal, refuse } from '../../src/errors.ts';
 import { type MessageEntry, mostEntries } from '../../src/protocol/p2p.ts';
@@ -109,6 +110,7 @@ describe('an entry', () => {
     author: 'ada',
     federation_id: 'f',
     time: new Date(time).toISOString(),
+    expires_at: new Date(time + 30_000).toISOString(),
   } as MessageEntry;
   const fair: Judging = {
     now: time + 1_000,
@@ -124,11 +126,19 @@ describe('an entry', () => {
   it('is judged by its roster, by today, by the role of its author and by what it says', () => {
     expect(code({})).toBeUndefined();
     expect(code({ roster: { issuedAt: time - 9, expiresAt: time } })).toBe('roster_expired');
-    expect(code({ roster: { issuedAt: time + 301_000, expiresAt: time + 302_000 } })).toBe('roster_expired');
-    expect(code({ now: time - 301_000 })).toBe('clock_ahead');
     expect(code({ today: refuse('banned', '') })).toBe('banned');
     expect(code({ standing: { publicKey: 'k', mayAct: false } })).toBe('forbidden');
     expect(code({ contentFits: false })).toBe('content_mismatch');
+  });
+
+  it('counts from the time of its roster to that of the hub, whatever the clock of its author; its ttl stays', () => {
+    const times = (now: number, issuedAt: number) => {
+      const { time: said, expires_at } = timed(entry, { now, roster: { issuedAt, expiresAt: time + 1_000 } });
+      return [Date.parse(said) - time, Date.parse(expires_at) - time];
+    };
+    expect(times(time + 5, time - 5)).toEqual([0, 30_000]);
+    expect(times(time - 3_600_000, time - 7_200_000)).toEqual([-3_600_000, -3_570_000]);
+    expect(times(time + 900_000, time + 600_000)).toEqual([600_000, 630_000]);
   });
 
   it('cannot be burned by whoever brings another’s', () => {

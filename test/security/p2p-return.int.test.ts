@@ -188,6 +188,27 @@ describe('what comes home', () => {
     expect(got()).not.toEqual(expect.arrayContaining([expect.stringMatching(/late|unknown|foreign|joined|who/)]));
   });
 
+  test('is taken when the clock of its author is wrong, with the time of the hub, and lives as long as it was to', async () => {
+    const ms = (time: string) => Date.parse(time) - Date.now();
+    const [ahead, behind] = [new Hand('ada', ada.key), new Hand('bob', bob.key)];
+    const at = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString();
+    const early = await ahead.write(roster, 'bob', 'by a clock that is ahead', { time: at(20), expires_at: at(50) });
+    const receipt = await behind.sign({ ...(await behind.receipt(roster, of(early))).entry, time: at(20) });
+    const late = await behind.write(roster, 'ada', 'by one that is behind', { time: at(-20), expires_at: at(10) });
+    expect(verdicts(await bring(ada, ahead.chain, early))).toEqual(['taken']);
+    const home = await bring(bob, behind.chain, receipt, late);
+    expect(verdicts(home)).toEqual(['taken', 'taken']);
+    const { body } = await call(hub, 'GET', `/messages?min_position=${home.position}`, { token: ada.token });
+    const messages = body.messages as { content: unknown; said_at: string; expires_at: string }[];
+    for (const said of ['by a clock that is ahead', 'by one that is behind']) {
+      const { said_at, expires_at } = messages.find(({ content }) => content === said)!;
+      expect(ms(said_at)).toBeLessThanOrEqual(0);
+      expect(Date.parse(said_at)).toBeGreaterThanOrEqual(Date.parse(roster.issued_at));
+      expect(Date.parse(expires_at) - Date.parse(said_at)).toBeGreaterThan(29 * 60_000);
+      expect(ms(expires_at)).toBeLessThanOrEqual(30 * 60_000);
+    }
+  });
+
   test('is refused when its author is banned today, also when its recipient brings it', async () => {
     const said = await new Hand('eve', eve.key).write(roster, 'bob', 'before the ban');
     await call(hub, 'POST', '/governance/bans/eve', { token: hub.adminToken, body: { reason: 'rude' } });
@@ -230,6 +251,10 @@ describe('what comes home', () => {
     const expires_at = '2099-01-01T00:00:00.000Z';
     const long = await new Hand('ada', ada.key).write(roster, 'bob', 'for ever', { expires_at });
     expect(verdicts(await bring(ada, of(long).chain, long))).toEqual(['invalid_input']);
+    const odd = await new Hand('ada', ada.key).write(roster, 'bob', 'no day', {
+      expires_at: '2026-99-99T00:00:00.000Z',
+    });
+    expect(verdicts(await bring(ada, of(odd).chain, odd))).toEqual(['invalid_input']);
   });
 
   test('what an author says differently to the hub than to a node comes to light when that one hands it in', async () => {

@@ -17,6 +17,7 @@ import {
   refuseStray,
   stray as strayEntries,
   strayStream,
+  timed,
   type Verdict,
 } from '../../commands/p2p.ts';
 import { Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
@@ -36,6 +37,7 @@ export interface Home {
 }
 
 interface Judged {
+  /** With the times that count here. */
   readonly handed: ReturnedEntry;
   readonly hash: string;
   /** It gets its place, and is not taken. */
@@ -80,7 +82,8 @@ export class Returning {
       }
       const key = chainStream(handed.entry.author, handed.entry.chain);
       const others = chains.get(key) ?? [];
-      others.push({ handed, hash, refusal });
+      const entry = refusal ? handed.entry : timed(handed.entry, judging);
+      others.push({ handed: { ...handed, entry }, hash, refusal });
       chains.set(key, others);
     }
     for (const [stream, judged] of chains) {
