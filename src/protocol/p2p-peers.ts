@@ -17,7 +17,7 @@ const Signature = Type.String({ pattern: '^[A-Za-z0-9_-]{86}$' });
 const ChainId = Type.String({ format: 'uuid' });
 const Seq = Type.Integer({ minimum: 0 });
 
-/** An entry on its way to one node, with what it says, sealed for it. */
+/** An entry on its way to one node, with what it says, sealed for it; without that when it is no message, or its time is over. */
 export const Envelope = Type.Object({
   ...SignedEntry.properties,
   sealed: Type.Optional(Type.String({ maxLength: 400_000, pattern: '^[A-Za-z0-9_-]*$' })),

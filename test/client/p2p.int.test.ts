@@ -12,10 +12,11 @@ import { Mail } from '../../src/client/mail.ts';
 import { P2pStore } from '../../src/client/p2p/store.ts';
 import { type FallbackChange, P2p, type P2pOptions, type RefusedEntry } from '../../src/client/p2p.ts';
 import { Sender } from '../../src/client/sender.ts';
-import { entryHash, entryText, messageIdOf } from '../../src/p2p/entry.ts';
+import { contentHash, entryHash, entryText, messageIdOf } from '../../src/p2p/entry.ts';
 import { handshakeText } from '../../src/p2p/handshake.ts';
 import { signRoster } from '../../src/p2p/roster.ts';
-import type { Entry, Returned, ReturnedEntry, Roster } from '../../src/protocol/p2p.ts';
+import { seal } from '../../src/p2p/seal.ts';
+import type { Entry, MessageEntry, Returned, ReturnedEntry, Roster } from '../../src/protocol/p2p.ts';
 import type { ClientPacket, HubPacket } from '../../src/protocol.ts';
 
 type Return = ClientPacket<'federation:p2p:return'>;
@@ -150,7 +151,39 @@ async function link(at: Someone, who: Named, roster: Roster): Promise<Socket> {
   return socket;
 }
 
-async function signed(entry: Entry, key: NodeKey) {
+/** A message as its author hands it over, made by hand. */
+async function envelopeOf(
+  author: Named,
+  to: Someone,
+  roster: Roster,
+  content: unknown,
+  more: Partial<MessageEntry> = {},
+) {
+  const [salt, text] = [randomBytes(16).toString('base64url'), JSON.stringify(content)];
+  const place = { federation_id, author: author.name, chain: randomUUID(), seq: 1, prev: null };
+  const entry: MessageEntry = {
+    ...place,
+    time: new Date().toISOString(),
+    roster_id: roster.roster_id,
+    kind: 'message',
+    to: { node: to.name },
+    key: randomUUID(),
+    content_hash: contentHash(salt, text),
+    bytes: text.length,
+    expires_at: new Date(Date.now() + 3_600_000).toISOString(),
+    ...more,
+  };
+  const about = { recipient: to.name, publicKey: to.key.publicKey, entry: entryHash(entry) };
+  const sealed = seal(JSON.stringify({ salt, content: text }), about);
+  return { ...(await signed(entry, author.key)), sealed, after: 0 };
+}
+
+const deliver = (socket: Socket, ...envelopes: Awaited<ReturnType<typeof envelopeOf>>[]) => {
+  const { author, chain } = envelopes[0]!.entry;
+  return socket.timeout(5_000).emitWithAck('p2p:deliver', { author, chain, envelopes });
+};
+
+async function signed<E extends Entry>(entry: E, key: NodeKey) {
   return { entry, signature: Buffer.from(await key.sign(Buffer.from(entryText(entry)))).toString('base64url') };
 }
 
@@ -289,6 +322,43 @@ describe('without the hub', () => {
   });
 });
 
+describe('the time of a message', () => {
+  const at = (seconds: number) => new Date(Date.now() + seconds * 1_000).toISOString();
+
+  test('counts from when it comes, though the clock of its author is behind; what is five minutes late is over', async () => {
+    const bob = await someone('bob', { with: () => true });
+    const ada = { name: 'ada', key: await generateKey() };
+    const roster = rosterOf([ada, bob]);
+    await bob.lose(roster);
+    await eventually(() => expect(bob.changes.at(-1)?.active).toBe(true));
+    const socket = await link(bob, ada, roster);
+    const behind = { time: at(-40), expires_at: at(-10) };
+    for (const [content, more] of [
+      ['late', { time: at(-330), expires_at: at(-301) }],
+      ['of no day', { time: '2026-99-99T00:00:00.000Z' }],
+      ['short', behind],
+    ] as const)
+      expect(await deliver(socket, await envelopeOf(ada, bob, roster, content, more))).toEqual({ ok: true, have: 1 });
+    expect(bob.contents).toEqual(['short']);
+    const left = Date.parse(bob.got[0]!.expires_at!) - Date.now();
+    expect(left).toBeGreaterThan(20_000);
+    expect(left).toBeLessThanOrEqual(30_000);
+  });
+
+  test('is over at its author first: what was not handed over by then is not handed over any more', async () => {
+    const apart = new Set(['bob']);
+    const ada = await someone('ada', { with: (name) => !apart.has(name) });
+    const bob = await someone('bob');
+    await lost(ada, bob);
+    await ada.send('bob', 'short', { ttl_seconds: 1 });
+    const over = Date.now() + 1_000;
+    await ada.send('bob', 'long');
+    await eventually(() => expect(Date.now()).toBeGreaterThan(over));
+    apart.clear();
+    await eventually(() => expect(bob.contents).toEqual(['long']));
+  });
+});
+
 describe('what a node keeps', () => {
   test('a message that was being refused when the process ended comes again, and is not told as handled', async () => {
     const folder = await mkdtemp(path.join(tmpdir(), 'fedhub-p2p-kept-'));
@@ -311,15 +381,23 @@ describe('what a node keeps', () => {
 
   const cameFrom = (author: string, at: number) => {
     const entry = { author, chain: randomUUID(), seq: 1 } as never;
-    return { hash: `${author} ${at}`, entry, signature: '', content: '1', salt: '', messageId: `${author} ${at}` };
+    return {
+      hash: `${author} ${at}`,
+      entry,
+      signature: '',
+      content: '1',
+      salt: '',
+      messageId: `${author} ${at}`,
+      at: 0,
+    };
   };
 
   test('has room for others when one member sends as much as it can', async () => {
     const store = await P2pStore.open(undefined);
     let taken = 0;
-    while (taken < 20_000 && store.take(cameFrom('eve', taken), 0)) taken++;
+    while (taken < 20_000 && store.take(cameFrom('eve', taken))) taken++;
     expect(taken).toBeGreaterThan(1_000);
-    expect(store.take(cameFrom('ada', 0), 0)).toBe(true);
+    expect(store.take(cameFrom('ada', 0))).toBe(true);
     expect(store.hasRoom(1_000_000)).toBe(true);
     store.close();
   });

@@ -25,6 +25,9 @@ export interface InboxParts {
   trouble(error: Error): void;
 }
 
+/** Clocks of two nodes may differ by this. A message that comes so much after its end, by the clock here, is over in any case. */
+const skewMs = 5 * 60_000;
+
 /** What is sealed in an envelope. */
 const opened = checker(Type.Object({ salt: Salt, content: Type.String() }));
 const anything = checker(Type.Object({ value: Type.Unknown() }));
@@ -56,9 +59,9 @@ export class Inbox {
     });
   }
 
-  /** A message that was kept over a restart, or came just now, as the program gets it. */
-  packetOf({ entry, content, messageId }: Came): HubPacket<'federation:message'> {
-    const { author, to, correlation_id, reply_to, time, expires_at } = entry;
+  /** A message that was kept over a restart, or came just now, as the program gets it. Its time counts from when it came. */
+  packetOf({ entry, content, messageId, at }: Came): HubPacket<'federation:message'> {
+    const { author, to, correlation_id, reply_to, time } = entry;
     return {
       message_id: messageId,
       from: `node:${author}`,
@@ -68,7 +71,7 @@ export class Inbox {
       ...(reply_to && { reply_to }),
       sent_at: time,
       said_at: time,
-      expires_at,
+      expires_at: new Date(at + ttlMs(entry)).toISOString(),
     };
   }
 
@@ -89,15 +92,17 @@ export class Inbox {
     if (entry.federation_id !== this.#parts.roster.newest?.federation_id) return passed('it is of another federation');
     const isForMe = 'everyone' in entry.to || entry.to.node === nodeId;
     if (!isForMe || member.role === 'observer') return passed('it is not for this node');
-    if (Date.parse(entry.expires_at) <= wallClock()) return passed('its time is over');
+    const now = wallClock();
+    const isOver = envelope.sealed === undefined || !(ttlMs(entry) > 0) || Date.parse(entry.expires_at) + skewMs <= now;
+    if (isOver) return passed('its time is over');
     const messageId = messageIdOf(entry.author, entry.key);
     if (this.#parts.knownFromHub(messageId)) return passed();
     const hash = entryHash(entry);
     const said = await this.#open(envelope, entry, hash);
     if (isRefusal(said)) return passed(said.detail);
     if (this.#parts.knownFromHub(messageId)) return passed(); // while it was opened
-    const came = { hash, entry, signature, ...said, messageId };
-    const taken = store.take(came, wallClock());
+    const came = { hash, entry, signature, ...said, messageId, at: now };
+    const taken = store.take(came);
     if (taken === undefined) return 'queue_full';
     if (taken) this.#parts.hand(came);
     return undefined;
@@ -123,4 +128,9 @@ export class Inbox {
       return refuse('content_mismatch', `it cannot be opened: ${error}`);
     }
   }
+}
+
+/** How long it lives, by the clock of its author alone. */
+function ttlMs({ time, expires_at }: MessageEntry): number {
+  return Date.parse(expires_at) - Date.parse(time);
 }

@@ -211,7 +211,7 @@ export class Post {
     const envelopes: Envelope[] = [];
     let letters = 0;
     for (const { own, before } of this.#parts.store.pending(member.node_id, after, mostEnvelopes)) {
-      const sealed = await sealedFor(member, own);
+      const sealed = isOver(own) ? undefined : await sealedFor(member, own);
       letters += (sealed?.length ?? 0) + 1_024;
       if (letters > mostLetters && envelopes.length > 0) break;
       const { entry, signature } = own;
@@ -224,6 +224,11 @@ export class Post {
 /** Who will not have what one member wrote is given what others did. */
 function unlessRefused(error: unknown): void {
   if (!(error instanceof HubRefusal)) throw error;
+}
+
+/** By the clock that it was written by, its time is over: then its place is told, and nothing of what it says. */
+function isOver({ entry }: Own): boolean {
+  return entry.kind === 'message' && Date.parse(entry.expires_at) <= wallClock();
 }
 
 async function sealedFor(member: RosterMember, { hash, content, salt }: Own): Promise<string | undefined> {

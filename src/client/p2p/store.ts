@@ -26,6 +26,8 @@ export interface Came {
   readonly content: string;
   readonly salt: string;
   readonly messageId: string;
+  /** When, in milliseconds since 1970 by the clock here. */
+  readonly at: number;
 }
 
 /** Bytes of content that are kept for being handed in: of this node's own, and as many of others'. */
@@ -222,7 +224,7 @@ export class P2pStore {
   }
 
   /** Keeps a message and its place at once. False for one that came before; undefined when there is no room. */
-  take({ hash, entry, signature, content, salt, messageId }: Came, now: number): boolean | undefined {
+  take({ hash, entry, signature, content, salt, messageId, at }: Came): boolean | undefined {
     if (!this.#hasRoomFrom(entry.author, Buffer.byteLength(content))) return undefined;
     return this.#rows.whole(() => {
       this.setHeard(entry.author, entry.chain, entry.seq);
@@ -232,7 +234,7 @@ export class P2pStore {
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?)`,
         ...[hash, entry.author, entry.chain, entry.seq, messageId, JSON.stringify(entry), signature, content, salt],
         Buffer.byteLength(content),
-        now,
+        at,
       );
       return true;
     });
@@ -289,7 +291,7 @@ function ownOf({ seq, hash, entry, signature, content, salt }: Row): Own {
   };
 }
 
-function cameOf({ hash, entry, signature, content, salt, message_id }: Row): Came {
+function cameOf({ hash, entry, signature, content, salt, message_id, at }: Row): Came {
   // as `take` wrote them
   return {
     hash: hash as string,
@@ -298,5 +300,6 @@ function cameOf({ hash, entry, signature, content, salt, message_id }: Row): Cam
     content: content as string,
     salt: salt as string,
     messageId: message_id as string,
+    at: at as number,
   };
 }
