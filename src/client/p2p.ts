@@ -138,7 +138,7 @@ export class P2p implements Detour, DirectMail {
       linked: (link) => this.#open?.post.linked(link),
       renewed: () => this.#open?.post.kick(),
     });
-    const post = new Post({ nodeId, clock, store, roster, links, active: () => this.#active });
+    const post = new Post({ nodeId, clock, store, roster, links, key, active: () => this.#active });
     const inbox = new Inbox({
       nodeId,
       store,

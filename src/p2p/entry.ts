@@ -1,4 +1,4 @@
-/** Entries of a chain: the text that is hashed and signed, what a content's hash is of, and the name of the message in it. */
+/** Entries of a chain: the text that is hashed and signed, that of the envelope they travel in, what a content's hash is of, and the name of the message in it. */
 import { createHash } from 'node:crypto';
 import { v5 } from 'uuid';
 import { canonicalJson } from '../canonical-json.ts';
@@ -18,6 +18,25 @@ export function entryHash(entry: Entry): string {
 /** Whether it is signed with this key. */
 export function isSigned({ entry, signature }: SignedEntry, publicKey: string): boolean {
   return verify(publicKey, Buffer.from(entryText(entry)), signature);
+}
+
+/** An entry on its way: for whom, after which place of the chain that is for the same node, and with what sealed. */
+export interface EnvelopeSaid {
+  readonly recipient: string;
+  /** Its hash. */
+  readonly entry: string;
+  readonly after: number;
+  readonly sealed?: string | undefined;
+}
+
+/** What an author signs of an envelope, so that who carries it changes neither the order nor what is sealed. */
+export function envelopeText({ recipient, entry, after, sealed }: EnvelopeSaid): string {
+  const hash = sealed === undefined ? '' : sha256(sealed);
+  return ['federation-hub p2p envelope v1', recipient, entry, after, hash].join('\n');
+}
+
+export function isEnvelopeSigned(said: EnvelopeSaid, publicKey: string, signature: string): boolean {
+  return verify(publicKey, Buffer.from(envelopeText(said)), signature);
 }
 
 /** The hash of what a message says, as JSON text. The salt is told to its recipients alone: who carries the entry cannot guess at short words. */

@@ -23,6 +23,8 @@ export const Envelope = Type.Object({
   sealed: Type.Optional(Type.String({ maxLength: 400_000, pattern: '^[A-Za-z0-9_-]*$' })),
   /** Place of the entry before this one in the chain that was for the same node; 0: there was none. */
   after: Seq,
+  /** Of its author, over all of this and for whom it is: who carries it changes nothing. */
+  envelope_signature: Signature,
 });
 export type Envelope = Type.Static<typeof Envelope>;
 

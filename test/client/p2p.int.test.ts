@@ -12,11 +12,12 @@ import { Mail } from '../../src/client/mail.ts';
 import { P2pStore } from '../../src/client/p2p/store.ts';
 import { type FallbackChange, P2p, type P2pOptions, type RefusedEntry } from '../../src/client/p2p.ts';
 import { Sender } from '../../src/client/sender.ts';
-import { contentHash, entryHash, entryText, messageIdOf } from '../../src/p2p/entry.ts';
+import { contentHash, entryHash, entryText, envelopeText, messageIdOf } from '../../src/p2p/entry.ts';
 import { handshakeText } from '../../src/p2p/handshake.ts';
 import { signRoster } from '../../src/p2p/roster.ts';
 import { seal } from '../../src/p2p/seal.ts';
-import type { Entry, MessageEntry, Returned, ReturnedEntry, Roster } from '../../src/protocol/p2p.ts';
+import type { Entry, MessageEntry, Returned, ReturnedEntry, Roster, SignedEntry } from '../../src/protocol/p2p.ts';
+import type { Envelope } from '../../src/protocol/p2p-peers.ts';
 import type { ClientPacket, HubPacket } from '../../src/protocol.ts';
 
 type Return = ClientPacket<'federation:p2p:return'>;
@@ -175,10 +176,16 @@ async function envelopeOf(
   };
   const about = { recipient: to.name, publicKey: to.key.publicKey, entry: entryHash(entry) };
   const sealed = seal(JSON.stringify({ salt, content: text }), about);
-  return { ...(await signed(entry, author.key)), sealed, after: 0 };
+  return inEnvelope(await signed(entry, author.key), author.key, to.name, sealed);
 }
 
-const deliver = (socket: Socket, ...envelopes: Awaited<ReturnType<typeof envelopeOf>>[]) => {
+async function inEnvelope(entry: SignedEntry, key: NodeKey, recipient: string, sealed?: string): Promise<Envelope> {
+  const about = { recipient, entry: entryHash(entry.entry), after: 0, ...(sealed !== undefined && { sealed }) };
+  const signature = Buffer.from(await key.sign(Buffer.from(envelopeText(about)))).toString('base64url');
+  return { ...entry, after: 0, ...(sealed !== undefined && { sealed }), envelope_signature: signature };
+}
+
+const deliver = (socket: Socket, ...envelopes: Envelope[]) => {
   const { author, chain } = envelopes[0]!.entry;
   return socket.timeout(5_000).emitWithAck('p2p:deliver', { author, chain, envelopes });
 };
@@ -254,7 +261,7 @@ describe('without the hub', () => {
     const chain = randomUUID();
     const place = { federation_id, author: 'eve', chain, seq: 1, prev: null, time: new Date().toISOString() };
     const forged = await signed({ ...place, roster_id: roster.roster_id, kind: 'refusal', ...about }, eve.key);
-    const packet = { author: 'eve', chain, envelopes: [{ ...forged, after: 0 }] };
+    const packet = { author: 'eve', chain, envelopes: [await inEnvelope(forged, eve.key, 'ada')] };
     expect(await socket.timeout(5_000).emitWithAck('p2p:deliver', packet)).toMatchObject({ ok: true, have: 1 });
     expect([ada.states, ada.p2p.heardRefusal(messageId)]).toEqual([[], false]);
   });
@@ -318,6 +325,35 @@ describe('without the hub', () => {
     await lied;
     apart.clear();
     await ada.send('bob', 2);
+    await eventually(() => expect(bob.contents).toEqual([1, 2]));
+  });
+});
+
+describe('a third node', () => {
+  test('changes neither the order nor what is sealed of what it carries, and keeps nothing back by it', async () => {
+    const apart = new Set(['bob']);
+    const ada = await someone('ada', { with: (name) => !apart.has(name) });
+    const bob = await someone('bob');
+    const eve = { name: 'eve', key: await generateKey() };
+    const roster = rosterOf([ada, bob, eve]);
+    for (const one of [ada, bob]) await one.lose(roster);
+    await eventually(() => expect([ada, bob].every(({ changes }) => changes.at(-1)?.active)).toBe(true));
+    const carried: Envelope[] = [];
+    (await link(ada, eve, roster)).on('p2p:carry', ({ envelopes }, reply) => {
+      carried.push(...envelopes);
+      reply({ ok: true, kept: carried.at(-1)?.entry.seq ?? 0 });
+    });
+    for (const n of [1, 2]) await ada.send('bob', n);
+    await eventually(() => expect(carried).toHaveLength(2));
+    const socket = await link(bob, eve, roster);
+    const [first, second] = carried as [Envelope, Envelope];
+    const overtaken = { ...second, after: 0 };
+    const spoiled = { ...first, sealed: `${first.sealed!.slice(0, -8)}AAAAAAAA` };
+    const { sealed: _, ...emptied } = first;
+    for (const changed of [overtaken, spoiled, emptied])
+      expect(await deliver(socket, changed)).toEqual({ ok: true, have: 0, code: 'signature_invalid' });
+    expect(bob.contents).toEqual([]);
+    apart.clear();
     await eventually(() => expect(bob.contents).toEqual([1, 2]));
   });
 });

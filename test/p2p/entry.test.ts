@@ -1,10 +1,18 @@
 /** Entries, seals and rosters, as everyone makes them: the same for everyone, and good for nothing else. */
-import { createPrivateKey } from 'node:crypto';
+import { createHash, createPrivateKey } from 'node:crypto';
 import { getPublicKeyAsync, signAsync } from '@noble/ed25519';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commandId } from '../../src/commands/command-id.ts';
-import { contentHash, entryHash, entryText, isSigned, messageIdOf } from '../../src/p2p/entry.ts';
+import {
+  contentHash,
+  entryHash,
+  entryText,
+  envelopeText,
+  isEnvelopeSigned,
+  isSigned,
+  messageIdOf,
+} from '../../src/p2p/entry.ts';
 import { handshakeText, isProved } from '../../src/p2p/handshake.ts';
 import { membersHash, readRoster, signRoster } from '../../src/p2p/roster.ts';
 import { agreeWith, open, seal } from '../../src/p2p/seal.ts';
@@ -63,6 +71,27 @@ describe('an entry', () => {
 
   it('hides what it says from whoever guesses: the same words have another hash under another salt', () => {
     expect(contentHash('a'.repeat(22), '"yes"')).not.toBe(contentHash('b'.repeat(22), '"yes"'));
+  });
+});
+
+describe('an envelope', () => {
+  it('is signed by its author for one recipient, with its entry, what is before it and what is sealed', async () => {
+    const seed = new Uint8Array(32).fill(5);
+    const key = await keyOf(seed);
+    const about = { recipient: 'bob', entry: 'E'.repeat(43), after: 3, sealed: 'sealed' };
+    const signature = text64(await signAsync(Buffer.from(envelopeText(about)), seed));
+    expect(isEnvelopeSigned(about, key, signature)).toBe(true);
+    expect(isEnvelopeSigned(about, await keyOf(new Uint8Array(32).fill(6)), signature)).toBe(false);
+    for (const other of [{ recipient: 'cyd' }, { entry: 'F'.repeat(43) }, { after: 0 }, { sealed: 'other' }])
+      expect(isEnvelopeSigned({ ...about, ...other }, key, signature)).toBe(false);
+    expect(isEnvelopeSigned({ recipient: 'bob', entry: about.entry, after: 3 }, key, signature)).toBe(false);
+  });
+
+  it('is these lines', () => {
+    const sealed = createHash('sha256').update('S').digest('base64url');
+    const lines = ['federation-hub p2p envelope v1', 'bob', 'E', '3'];
+    expect(envelopeText({ recipient: 'bob', entry: 'E', after: 3, sealed: 'S' })).toBe([...lines, sealed].join('\n'));
+    expect(envelopeText({ recipient: 'bob', entry: 'E', after: 3 })).toBe([...lines, ''].join('\n'));
   });
 });
 

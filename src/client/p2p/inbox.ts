@@ -3,7 +3,7 @@
 import { Type } from 'typebox';
 import { isRefusal, type Refusal, refuse } from '../../errors.ts';
 import { checker } from '../../input.ts';
-import { contentHash, entryHash, isSigned, messageIdOf } from '../../p2p/entry.ts';
+import { contentHash, entryHash, isEnvelopeSigned, isSigned, messageIdOf } from '../../p2p/entry.ts';
 import { type MessageEntry, type ReceiptEntry, type RosterMember, Salt } from '../../protocol/p2p.ts';
 import type { Envelope, PeerAck, PeerPacket } from '../../protocol/p2p-peers.ts';
 import type { HubPacket } from '../../protocol.ts';
@@ -78,7 +78,10 @@ export class Inbox {
   /** Answers why it is not taken now; then what comes after it is not either. */
   async #takeOne(envelope: Envelope, member: RosterMember): Promise<string | undefined> {
     const { nodeId, store, trouble, refused } = this.#parts;
-    const { entry, signature } = envelope;
+    const { entry, signature, after, sealed, envelope_signature } = envelope;
+    const hash = entryHash(entry);
+    if (!isEnvelopeSigned({ recipient: nodeId, entry: hash, after, sealed }, member.public_key, envelope_signature))
+      return 'signature_invalid';
     if (!isSigned({ entry, signature }, member.public_key)) return 'signature_invalid';
     const passed = (why?: string) => {
       if (why !== undefined) trouble(new Error(`entry ${entry.seq} of ${entry.author} was not taken: ${why}`));
@@ -93,11 +96,10 @@ export class Inbox {
     const isForMe = 'everyone' in entry.to || entry.to.node === nodeId;
     if (!isForMe || member.role === 'observer') return passed('it is not for this node');
     const now = wallClock();
-    const isOver = envelope.sealed === undefined || !(ttlMs(entry) > 0) || Date.parse(entry.expires_at) + skewMs <= now;
+    const isOver = sealed === undefined || !(ttlMs(entry) > 0) || Date.parse(entry.expires_at) + skewMs <= now;
     if (isOver) return passed('its time is over');
     const messageId = messageIdOf(entry.author, entry.key);
     if (this.#parts.knownFromHub(messageId)) return passed();
-    const hash = entryHash(entry);
     const said = await this.#open(envelope, entry, hash);
     if (isRefusal(said)) return passed(said.detail);
     if (this.#parts.knownFromHub(messageId)) return passed(); // while it was opened

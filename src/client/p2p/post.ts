@@ -1,9 +1,11 @@
 /** Brings the entries of a node to whom they are for: directly, else over a third node that reaches it or keeps them until it does. */
 import { type Refusal, refuse } from '../../errors.ts';
+import { envelopeText } from '../../p2p/entry.ts';
 import type { RosterMember } from '../../protocol/p2p.ts';
 import { type Envelope, mostEnvelopes, type PeerAck, type PeerPacket } from '../../protocol/p2p-peers.ts';
 import { type NodeClock, wallClock } from '../clock.ts';
 import { HubRefusal } from '../connection.ts';
+import type { NodeKey } from '../key-file.ts';
 import type { Link } from './link.ts';
 import type { Links } from './links.ts';
 import type { RosterKeeper } from './roster.ts';
@@ -15,6 +17,7 @@ export interface PostParts {
   readonly store: P2pStore;
   readonly roster: RosterKeeper;
   readonly links: Links;
+  key(): Promise<NodeKey>;
   /** Whether this node says anything to others now. */
   active(): boolean;
 }
@@ -208,14 +211,17 @@ export class Post {
   }
 
   async #envelopes(member: RosterMember, after: number): Promise<Envelope[]> {
+    const key = await this.#parts.key();
     const envelopes: Envelope[] = [];
     let letters = 0;
     for (const { own, before } of this.#parts.store.pending(member.node_id, after, mostEnvelopes)) {
       const sealed = isOver(own) ? undefined : await sealedFor(member, own);
       letters += (sealed?.length ?? 0) + 1_024;
       if (letters > mostLetters && envelopes.length > 0) break;
-      const { entry, signature } = own;
-      envelopes.push({ entry, signature, after: before, ...(sealed !== undefined && { sealed }) });
+      const { entry, signature, hash } = own;
+      const text = envelopeText({ recipient: member.node_id, entry: hash, after: before, sealed });
+      const envelope_signature = Buffer.from(await key.sign(Buffer.from(text))).toString('base64url');
+      envelopes.push({ entry, signature, after: before, envelope_signature, ...(sealed !== undefined && { sealed }) });
     }
     return envelopes;
   }
