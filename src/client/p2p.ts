@@ -141,6 +141,7 @@ export class P2p implements Detour, DirectMail {
     const post = new Post({ nodeId, clock, store, roster, links, key, active: () => this.#active });
     const inbox = new Inbox({
       nodeId,
+      clock,
       store,
       roster,
       key,
@@ -313,7 +314,7 @@ export class P2p implements Detour, DirectMail {
   #handlers(peer: string): PeerHandlers {
     const { inbox, post, roster } = this.#open!; // there is a connection
     return {
-      'p2p:deliver': (packet) => inbox.take(packet),
+      'p2p:deliver': (packet) => inbox.take(peer, packet),
       'p2p:carry': (packet) => post.carry(peer, packet),
       'p2p:roster': ({ part }) => roster.part(part),
     };

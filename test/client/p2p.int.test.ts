@@ -58,7 +58,7 @@ class Someone {
   knownFromHub = false;
   url: string | undefined;
 
-  constructor(name: string, key: NodeKey, options: P2pOptions) {
+  constructor(name: string, key: NodeKey, options: P2pOptions, clock: NodeClock) {
     this.name = name;
     this.key = key;
     const ask = async (packetName: string, packet: unknown) => {
@@ -69,7 +69,7 @@ class Someone {
     this.p2p = new P2p(
       { port: 0, allow: ['127.0.0.1'], silentMs: 20, ...options },
       {
-        line: { nodeId: name, clock: fast, ask: ask as never, trouble: (error) => void this.troubles.push(error) },
+        line: { nodeId: name, clock, ask: ask as never, trouble: (error) => void this.troubles.push(error) },
         key: async () => key,
         hand: (message, handled) => {
           this.got.push(message);
@@ -103,8 +103,8 @@ class Someone {
   }
 }
 
-async function someone(name: string, options: P2pOptions = {}, key?: NodeKey): Promise<Someone> {
-  const one = new Someone(name, key ?? (await generateKey()), options);
+async function someone(name: string, options: P2pOptions = {}, key?: NodeKey, clock = fast): Promise<Someone> {
+  const one = new Someone(name, key ?? (await generateKey()), options, clock);
   one.url = await one.p2p.open();
   return one;
 }
@@ -355,6 +355,42 @@ describe('a third node', () => {
     expect(bob.contents).toEqual([]);
     apart.clear();
     await eventually(() => expect(bob.contents).toEqual([1, 2]));
+  });
+});
+
+describe('a member that floods', () => {
+  test('is looked at so many times and then refused, while others are not; when it rests, it is heard again', async () => {
+    let ms = 0;
+    const bob = await someone('bob', {}, undefined, { ...fast, monotonicMs: () => ms });
+    const [eve, ada] = [
+      { name: 'eve', key: await generateKey() },
+      { name: 'ada', key: await generateKey() },
+    ];
+    const roster = rosterOf([ada, bob, eve]);
+    await bob.lose(roster);
+    await eventually(() => expect(bob.changes.at(-1)?.active).toBe(true));
+    const flood = await link(bob, eve, roster);
+    const junk = await envelopeOf(eve, bob, roster, 'junk');
+    const spoiled = { ...junk, signature: 'A'.repeat(86) };
+    const packet = (author: string, count: number) => ({
+      author,
+      chain: junk.entry.chain,
+      envelopes: Array.from({ length: count }, () => spoiled),
+    });
+    const bring = (author: string, count = 32) =>
+      flood.timeout(5_000).emitWithAck('p2p:deliver', packet(author, count));
+    const refused = { ok: false, error: { code: 'rate_limited' } };
+    for (const author of ['eve', 'ada']) {
+      for (let at = 0; at < 31; at++) expect(await bring(author)).toMatchObject({ ok: true, have: 0 });
+      expect(await bring(author)).toMatchObject(refused);
+    }
+    const again = await link(bob, eve, roster); // it counts whatever the connection
+    expect(await deliver(again, ...Array.from({ length: 32 }, () => spoiled))).toMatchObject(refused);
+    const honest = await link(bob, ada, roster);
+    expect(await deliver(honest, await envelopeOf(ada, bob, roster, 'heard'))).toMatchObject({ ok: true, have: 1 });
+    ms += 1_000;
+    expect(await deliver(again, junk)).toMatchObject({ ok: true, have: 1 });
+    expect(bob.contents).toEqual(['heard', 'junk']);
   });
 });
 

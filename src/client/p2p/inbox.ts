@@ -7,14 +7,16 @@ import { contentHash, entryHash, isEnvelopeSigned, isSigned, messageIdOf } from 
 import { type MessageEntry, type ReceiptEntry, type RosterMember, Salt } from '../../protocol/p2p.ts';
 import type { Envelope, PeerAck, PeerPacket } from '../../protocol/p2p-peers.ts';
 import type { HubPacket } from '../../protocol.ts';
-import { wallClock } from '../clock.ts';
+import { type NodeClock, wallClock } from '../clock.ts';
 import type { NodeKey } from '../key-file.ts';
 import { Lanes } from '../lanes.ts';
+import { Allowance, envelopesInSecond } from './allowance.ts';
 import type { RosterKeeper } from './roster.ts';
 import type { Came, P2pStore } from './store.ts';
 
 export interface InboxParts {
   readonly nodeId: string;
+  readonly clock: NodeClock;
   readonly store: P2pStore;
   readonly roster: RosterKeeper;
   key(): Promise<NodeKey>;
@@ -35,13 +37,22 @@ const anything = checker(Type.Object({ value: Type.Unknown() }));
 export class Inbox {
   readonly #parts: InboxParts;
   readonly #lanes = new Lanes();
+  readonly #allowance: Allowance;
 
   constructor(parts: InboxParts) {
     this.#parts = parts;
+    this.#allowance = new Allowance(parts.clock);
   }
 
-  /** Entries of one author, whoever brings them. Refuses `not_in_roster`. */
-  take({ author, chain, envelopes }: PeerPacket<'p2p:deliver'>): Promise<Omit<PeerAck<'p2p:deliver'>, 'ok'> | Refusal> {
+  /** Entries of one author, whoever brings them. Refuses `not_in_roster`, and `rate_limited` when that one brings too many. */
+  async take(
+    peer: string,
+    { author, chain, envelopes }: PeerPacket<'p2p:deliver'>,
+  ): Promise<Omit<PeerAck<'p2p:deliver'>, 'ok'> | Refusal> {
+    // What it carries counts apart: who floods by way of it takes nothing from what it writes itself.
+    const name = author === peer ? `${peer} writes` : `${peer} carries`;
+    if (!this.#allowance.take(name, envelopes.length))
+      return refuse('rate_limited', `${envelopesInSecond} entries of a node are taken in a second`);
     return this.#lanes.run(author, async () => {
       const { store, roster } = this.#parts;
       const member = roster.valid && roster.member(author);
