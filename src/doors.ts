@@ -168,7 +168,7 @@ export type Leave = () => void;
 /** Judges whether a replica that has more to do than it can takes something on. It is asked before anything else is done. */
 export interface LoadGuard {
   readonly level: Level;
-  /** By the level alone. Refuses `shedding`. */
+  /** Of a request, by the level alone. Refuses `shedding`. */
   judge(work: Work): Refusal | undefined;
   /** As `judge`, and gives it a place among what is under way, for which a request may wait a moment. Refuses `shedding`. */
   enter(work: Work, door: 'http' | 'socket'): Leave | Refusal | Promise<Leave | Refusal>;

@@ -150,12 +150,12 @@ export class Metrics {
     (codes[code].status >= 500 ? this.#errors : this.#refusals).inc({ door, code });
   }
 
-  /** A request that was answered. */
+  /** A request that was answered; what is put aside is `shed`. */
   requested(requested: Requested): void {
     this.#doors.requested(requested);
   }
 
-  /** A packet that was answered. */
+  /** A packet that was answered; what is put aside is `shed`. */
   packet(answered: Answered): void {
     this.#doors.answered(answered);
   }

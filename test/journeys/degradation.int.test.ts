@@ -170,6 +170,9 @@ describe('at essential', () => {
       shed.filter(({ labels }) => labels.door === door && labels.service === 'knowledge-sync');
     expect(counted('http')[0]?.value).toBeGreaterThan(0);
     expect(counted('socket')[0]?.value).toBeGreaterThan(0);
+    const asked = families.get('federation_door_requests_total')?.samples ?? [];
+    const failed = asked.filter(({ labels, value }) => labels.outcome === 'failed' && value > 0);
+    expect(failed.filter(({ labels }) => labels.service !== '(none)')).toEqual([]); // it is no fault of a service
   });
 });
 

@@ -27,16 +27,12 @@ export class LoadDoor implements LoadGuard {
   }
 
   judge(work: Work): Refusal | undefined {
-    if (!isShed(work, this.level)) return undefined;
-    return this.#refuse(`${work.service} is put aside while this replica is at ${this.level}`);
+    return this.#judge(work, 'http');
   }
 
   enter(work: Work, door: Door): Leave | Refusal | Promise<Leave | Refusal> {
-    if (isShed(work, this.level)) {
-      this.#shed++;
-      this.#metrics.shed(door, work.service);
-      return this.#refuse(`${work.service} is put aside while this replica is at ${this.level}`);
-    }
+    const shed = this.#judge(work, door);
+    if (shed) return shed;
     const place = this.gate.enter(rankOf(work), door === 'http');
     if (place instanceof Promise) return place.then((later) => this.#entered(later, work, door));
     return this.#entered(place, work, door);
@@ -47,6 +43,13 @@ export class LoadDoor implements LoadGuard {
     const shed = this.#shed;
     this.#shed = 0;
     return shed;
+  }
+
+  #judge(work: Work, door: Door): Refusal | undefined {
+    if (!isShed(work, this.level)) return undefined;
+    this.#shed++;
+    this.#metrics.shed(door, work.service);
+    return this.#refuse(`${work.service} is put aside while this replica is at ${this.level}`);
   }
 
   #entered(place: number | undefined, work: Work, door: Door): Leave | Refusal {

@@ -145,16 +145,7 @@ export function settle({ doors, metrics }: Hub, request: FastifyRequest, reply: 
     span.set('federation.actor', actorOf(request.identity));
     span.end(refusedWith);
   }
-  const { url: route, config } = request.routeOptions;
-  metrics.requested({
-    method: request.method,
-    route,
-    service: config?.service ?? (route === undefined ? undefined : 'nexus-api'),
-    status,
-    tookMs: reply.elapsedTime,
-    streams: String(reply.getHeader('content-type')).startsWith('text/event-stream'),
-    traceId: span?.traceId,
-  });
+  if (refusedWith !== 'shedding') count(metrics, request, reply, status);
   if (refusedWith) metrics.refused('http', refusedWith);
   if (request.address === '' || request.probe) return;
   const limits = doors.limits.get();
@@ -163,6 +154,19 @@ export function settle({ doors, metrics }: Hub, request: FastifyRequest, reply: 
   if (refusedWith) doors.tellRefused(askedBy(request), refusedWith);
   const audit = doors.audit.get();
   if (request.method === 'GET' && !isRefusal(audit) && status < 400) audit.read(request.identity);
+}
+
+function count(metrics: Hub['metrics'], request: FastifyRequest, reply: FastifyReply, status: number): void {
+  const { url: route, config } = request.routeOptions;
+  metrics.requested({
+    method: request.method,
+    route,
+    service: config?.service ?? (route === undefined ? undefined : 'nexus-api'),
+    status,
+    tookMs: reply.elapsedTime,
+    streams: String(reply.getHeader('content-type')).startsWith('text/event-stream'),
+    traceId: request.trace?.span?.traceId,
+  });
 }
 
 /** What went out of an answer: nothing for HEAD, whatever its length says; what was paced on its way is `paidFor` by then. */

@@ -48,7 +48,8 @@ export function dispatcher(hub: Hub, handlers: Handlers): (client: PoolClient, c
       });
     const fail = (refused: Refusal) => {
       trace.span?.end(refused.refused);
-      count(codes[refused.refused].status >= 500 ? 'failed' : 'refused');
+      // What is put aside is counted as that, by the guard of the load.
+      if (refused.refused !== 'shedding') count(codes[refused.refused].status >= 500 ? 'failed' : 'refused');
       hub.metrics.refused('socket', refused.refused);
       tellRefused(hub, client, identity, name, refused.refused);
       const { traceId } = trace;
