@@ -105,6 +105,8 @@ export const AssignedTask = Type.Object({
   attempt: Type.Integer({ minimum: 1 }),
   deadline: Type.Optional(Type.String()),
   ack_by: Type.String(),
+  /** What handing it in belongs to, where a trace was named: W3C Trace Context. */
+  traceparent: Type.Optional(Type.String()),
 });
 export type AssignedTask = Type.Static<typeof AssignedTask>;
 

@@ -210,15 +210,25 @@ describe('a hub with a collector', () => {
 
   it('follows a task to the node that gets it, and a message to its mailbox', async () => {
     const bob = await enlist(hub, 'bob');
-    bob.work({ add: async () => 3 });
+    const told: (string | undefined)[] = [];
+    bob.work({ add: async ({ traceparent }) => void told.push(traceparent) });
     bob.messages(async () => {});
     await bob.connect();
     const id = traceId();
     await during(id, () => ada.submit({ type: 'add' }));
     const pushed = await span(id, 'push federation:task:assigned');
     expect(pushed.parentSpanId).toBe((await span(id, 'command assign')).spanId);
+    await expect.poll(() => told).toEqual([`00-${id}-${pushed.spanId}-01`]);
     await during(id, () => ada.send('bob', 'hello'));
     expect((await span(id, 'push federation:message')).parentSpanId).toBe((await span(id, 'command send')).spanId);
+  });
+
+  it('gives a node that asks for a task the trace of its submission', async () => {
+    const id = traceId();
+    await during(id, () => ada.submit({ type: 'claimed' }));
+    const claimed = await ada.claim({ types: ['claimed'] });
+    expect(claimed?.task.traceparent).toBe(`00-${id}-${(await span(id, 'command submit')).spanId}-01`);
+    await claimed?.complete(3);
   });
 
   it('tells the collector nothing that is secret, and nothing of what anyone said', async () => {

@@ -1,7 +1,7 @@
 /** What a node is told of a task that it is to do. Payloads that passed by lately are remembered as text; others are read from the log. */
 import { LRUCache } from 'lru-cache';
 import { taskStream } from '../../commands/task.ts';
-import type { EventData } from '../../events/catalog.ts';
+import type { LogEvent } from '../../events/catalog.ts';
 import { decode } from '../../events/decode.ts';
 import type { Recorded, Subscription } from '../../events/log.ts';
 import type { Hub } from '../../hub.ts';
@@ -45,7 +45,8 @@ export class Orders {
 
   /** The order; `erased` when the payload cannot be read any more. Throws a `Fault` when log or keyring fail. */
   async of({ task_id, priority }: OpenTaskRow, { lease, ackBy, begun }: Given): Promise<AssignedTask | 'erased'> {
-    const { type, payload, file, deadline } = await this.submission(task_id);
+    const { data, meta } = await this.#submitted(task_id);
+    const { type, payload, file, deadline } = data;
     const opened = payload.sealed ? await openContent(this.#hub, payload) : payload;
     if ('erased' in opened) return 'erased';
     return {
@@ -58,14 +59,15 @@ export class Orders {
       attempt: begun + 1,
       ...(deadline !== undefined && { deadline }),
       ack_by: ackBy,
+      ...(meta.traceparent !== undefined && { traceparent: meta.traceparent }),
     };
   }
 
-  async submission(taskId: string): Promise<EventData<'task.submitted'>> {
+  async #submitted(taskId: string): Promise<LogEvent<'task.submitted'>> {
     const recorded = await this.#recorded(taskId);
     const event = recorded && decode(recorded);
     if (event?.type !== 'task.submitted') throw new Error(`the log does not begin ${taskId} with its submission`);
-    return event.data;
+    return event;
   }
 
   /** Whether a node became a member after a task was handed in: then it is not the one that did, even if it has its name. */

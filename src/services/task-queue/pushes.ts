@@ -67,9 +67,14 @@ export class Pushes {
         if (!isHeld(now) || now.lease !== lease) return; // it went elsewhere while the payload was read
         if (order === 'erased') void this.#giveUp(taskId);
         else {
-          const span = this.#hub.tracing.within('push federation:task:assigned', 'producer', traceparent);
+          const span = this.#hub.tracing.within(
+            'push federation:task:assigned',
+            'producer',
+            traceparent ?? order.traceparent,
+          );
           span?.set('federation.node', nodeId);
-          this.#sockets.tell(nodeId, 'federation:task:assigned', { position, time, task: order });
+          const told = span ? { ...order, traceparent: span.traceparent } : order;
+          this.#sockets.tell(nodeId, 'federation:task:assigned', { position, time, task: told });
           span?.end();
         }
       },
