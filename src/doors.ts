@@ -174,7 +174,7 @@ export interface LoadGuard {
   enter(work: Work, door: 'http' | 'socket'): Leave | Refusal | Promise<Leave | Refusal>;
 }
 
-/** A place for one guard. Where a service is started anew there are two for a while: the one that came last guards until it goes. */
+/** A place for one guard, or one that takes what comes. Where a service is started anew there are two for a while: the one that came last guards until it goes. */
 export class Slot<Guard> {
   readonly #name: string;
   #guards: readonly { readonly guard: Guard }[] = [];
@@ -242,8 +242,8 @@ export class Doors {
   readonly #queued = new Set<Duplex>();
   /** What a connection is announced to the server with, when it can be read. */
   readonly #connected: 'connection' | 'secureConnection';
-  #handler: HttpHandler | undefined;
-  #workOf: WorkOf | undefined;
+  /** Filled by nexus-api. */
+  readonly #http = new Slot<{ readonly handler: HttpHandler; readonly workOf: WorkOf }>('http');
 
   constructor(config: Config, kernel: Kernel) {
     this.#kernel = kernel;
@@ -316,11 +316,7 @@ export class Doors {
    * a tenth of what the handler would. What is returned takes the handler away again.
    */
   serveHttp(handler: HttpHandler, workOf: WorkOf): () => void {
-    this.#handler = handler;
-    this.#workOf = workOf;
-    return () => {
-      if (this.#handler === handler) this.#handler = this.#workOf = undefined;
-    };
+    return this.#http.fill({ handler, workOf });
   }
 
   /** Opens the door. Rejects when the port is taken. Answers the port. */
@@ -349,7 +345,7 @@ export class Doors {
 
   #weigh(request: IncomingMessage, response: ServerResponse): void {
     const guard = this.load.find();
-    const work = guard && this.#workOf?.(request.method ?? '', request.url ?? '');
+    const work = guard && this.#http.find()?.workOf(request.method ?? '', request.url ?? '');
     const entered = guard && work ? guard.enter(work, 'http') : undefined;
     if (entered instanceof Promise) void entered.then((later) => this.#go(request, response, later));
     else this.#go(request, response, entered);
@@ -361,7 +357,8 @@ export class Doors {
       if (response.destroyed) return void entered(); // who waited is gone
       response.once('close', entered);
     }
-    if (this.#handler) this.#handler(request, response);
+    const http = this.#http.find();
+    if (http) http.handler(request, response);
     else sayNotReady(response);
   }
 

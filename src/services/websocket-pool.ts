@@ -1,7 +1,7 @@
 /** Persistent Socket.IO connections of nodes: takes their packets, pushes what happened, and lets go of whom it must. */
 import type { IncomingMessage } from 'node:http';
 import { Server } from 'socket.io';
-import { anonymous, socketPath } from '../doors.ts';
+import { anonymous, Slot, socketPath } from '../doors.ts';
 import { isRefusal, refuse } from '../errors.ts';
 import type { Hub } from '../hub.ts';
 import type { ClientPacketName, HubPacket, HubPacketName } from '../protocol.ts';
@@ -72,10 +72,9 @@ export const websocketPool = service({
     const api: WebsocketPool = {
       handle(name, handler) {
         const taken = handler as PacketHandler<ClientPacketName>; // dispatch checks the packet of this name
-        handlers.set(name, taken);
-        return () => {
-          if (handlers.get(name) === taken) handlers.delete(name); // another may have taken over
-        };
+        const slot = handlers.get(name) ?? new Slot(name);
+        handlers.set(name, slot);
+        return slot.fill(taken);
       },
       tell: (nodeId, name, packet) => pool.tell(nodeId, name, packet),
       has: (nodeId) => pool.has(nodeId),

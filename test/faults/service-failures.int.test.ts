@@ -8,10 +8,13 @@ import path from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { FederationNode, generateKey, type ReceivedMessage } from '../../src/client/node.ts';
 import { readConfig } from '../../src/config.ts';
+import { refuse } from '../../src/errors.ts';
+import type { Hub } from '../../src/hub.ts';
 import { createKernel } from '../../src/kernel.ts';
 import { type RunningHub, startHub } from '../../src/main.ts';
 import { manifest } from '../../src/services/manifest.ts';
 import type { AnyService, Standing } from '../../src/services/service.ts';
+import type { WebsocketPool } from '../../src/services/websocket-pool.ts';
 import type { ServiceName, tiers } from '../../src/tiers.ts';
 import { call } from '../security/visitor.ts';
 import { fetchBytes, upload } from '../services/tus.ts';
@@ -274,6 +277,8 @@ describe('a hub at whose start a service fails', () => {
 
 describe('a hub in which a service fails', () => {
   const standings = new Map<string, Standing>();
+  const apis = new Map<string, unknown>();
+  let parts: Hub;
   let place: Place;
 
   beforeAll(async () => {
@@ -281,9 +286,12 @@ describe('a hub in which a service fails', () => {
       ...service,
       start(...[hub, others, standing]: Parameters<AnyService['start']>) {
         standings.set(service.name, standing);
-        return broken.has(service.name)
-          ? Promise.reject(new Error('still broken'))
-          : service.start(hub, others, standing);
+        parts = hub;
+        if (broken.has(service.name)) return Promise.reject(new Error('still broken'));
+        return service.start(hub, others, standing).then((running) => {
+          apis.set(service.name, running.api);
+          return running;
+        });
       },
     }));
     services.splice(0, services.length, ...listened);
@@ -328,6 +336,18 @@ describe('a hub in which a service fails', () => {
     expect(await levels()).toEqual(['reduced', true, 'reduced', 0]);
     await ok(hub, 'DELETE', '/degradation', token);
     await expect.poll(levels).toEqual(['normal', false, undefined, 0]);
+  });
+
+  test('goes on with the services that run when a start that nobody waited for any more comes and is stopped', async () => {
+    const sockets = apis.get('websocket-pool') as WebsocketPool;
+    const late = sockets.handle('federation:models', async () => refuse('conflict', 'this one is late'));
+    const door = parts.doors.serveHttp(
+      (_request, response) => void response.end(),
+      () => undefined,
+    );
+    late();
+    door();
+    expect(await failing(place)).toEqual([]);
   });
 
   test.each(p0)('ends when %s fails, without which it is none', async (name) => {

@@ -3,6 +3,7 @@
  * cluster adapter of Socket.IO, over Redis, or over PostgreSQL where there is none. Nothing rests on it: a word that is lost is a
  * call that fails.
  */
+import { Slot } from '../../doors.ts';
 import { type Fault, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import type { Cancel } from '../../kernel.ts';
@@ -36,7 +37,7 @@ export function joinCluster(hub: Hub, io: PoolServer, carrier: Carrier | undefin
   if (!carrier) return alone;
   const { kernel } = hub;
   const asked = new Map<string, (answer: unknown) => void>();
-  const handlers = new Map<string, WordHandler>();
+  const handlers = new Map<string, Slot<WordHandler>>();
   const say = (envelope: Envelope) => io.serverSideEmit(event, envelope);
 
   io.on(event, (envelope: Envelope) => {
@@ -44,7 +45,8 @@ export function joinCluster(hub: Hub, io: PoolServer, carrier: Carrier | undefin
     if ('re' in envelope) return asked.get(envelope.re)?.(envelope.answer);
     const { from, id, topic, word } = envelope;
     handlers
-      .get(topic)?.(word, from)
+      .get(topic)
+      ?.find()?.(word, from)
       ?.catch((error: Fault) => refuse(error.code ?? 'internal_error', error.message))
       .then((answer) => say({ from: kernel.replica, to: from, re: id, answer }));
   });
@@ -68,10 +70,9 @@ export function joinCluster(hub: Hub, io: PoolServer, carrier: Carrier | undefin
       });
     },
     handle(topic, handler) {
-      handlers.set(topic, handler);
-      return () => {
-        if (handlers.get(topic) === handler) handlers.delete(topic); // another may have taken over
-      };
+      const slot = handlers.get(topic) ?? new Slot(topic);
+      handlers.set(topic, slot);
+      return slot.fill(handler);
     },
     async close() {
       for (const settle of [...asked.values()]) settle(refuse('target_unreachable', 'this replica stops'));

@@ -1,5 +1,5 @@
 /** What every packet of a client goes through: is the name known, the shape right, the sender allowed; then its handler; then the acknowledgement. */
-import { actorOf, type Identity, type Leave, type Passage, rateLimited } from '../../doors.ts';
+import { actorOf, type Identity, type Leave, type Passage, rateLimited, type Slot } from '../../doors.ts';
 import { type Code, codes, Fault, isRefusal, type Refusal, refuse } from '../../errors.ts';
 import type { Hub } from '../../hub.ts';
 import { checker } from '../../input.ts';
@@ -15,7 +15,7 @@ export type PacketHandler<N extends ClientPacketName> = (
   packet: ClientPacket<N>,
 ) => Promise<Omit<Ack<N>, 'ok'> | Refusal>;
 
-export type Handlers = Map<string, PacketHandler<ClientPacketName>>;
+export type Handlers = Map<string, Slot<PacketHandler<ClientPacketName>>>;
 type Answer = (answer: object) => void;
 
 const packetTypes = new Map(
@@ -128,7 +128,7 @@ function judge(
   if (packets.length > 1) return refuse('invalid_input', 'a packet is one object and an acknowledgement');
   const notReady = hub.readiness.refusal();
   if (notReady) return notReady;
-  const handler = handlers.get(name);
+  const handler = handlers.get(name)?.find();
   if (!handler) return refuse('service_unavailable', `${type.service} is not running at this replica`);
   const { who, check } = type;
   if (who !== 'anyone') {
