@@ -74,12 +74,13 @@ export const fileTransfer = service({
   purpose: 'Files between nodes: resumable uploads, kept once by their hash, fetched by those whom they are for',
   needs: { sockets: websocketPool, queue: offlineQueue, messages: messagePersistence },
   async start(hub, { sockets, queue }) {
-    const store = await openStore(hub.config);
+    const head = await hub.log.head();
+    const store = await openStore(hub.config); // last of what may fail: what comes now is stopped with the service
     const locks = new Locks(hub.leases, hub.kernel, sockets.cluster);
     const sweep = new Sweep(hub, store, locks);
     const progress = new Progress(hub, sockets);
     const transfers = new Transfers();
-    const downloads = await Downloads.start(hub);
+    const downloads = new Downloads(hub, head);
     const parts = { store, locks, sweep, progress, transfers, downloads, members: queue.members };
     const uploads = new Uploads(hub, { ...parts, digests: new Digests() });
     return {

@@ -34,17 +34,18 @@ export const knowledgeSync = service({
   purpose: 'Memories, moved by range fingerprints and only where sovereignty lets them',
   needs: { sockets: websocketPool },
   async start(hub, { sockets }) {
+    const head = await hub.log.head(); // all that may fail: what comes now is stopped with the service
     const members = new Members(hub.live);
-    const asks = await Asks.start(hub, sockets, members);
-    const withdrawals = await Withdrawals.start(hub, members);
+    const asks = new Asks(hub, sockets, members, head);
+    const withdrawals = new Withdrawals(hub, members, head);
     const memories = new Memories(hub, members);
     const holdings = new Holdings(hub, members);
     const tell = (nodeId: string, progress: HubPacket<'federation:knowledge:progress'>) =>
       void sockets.tell(nodeId, 'federation:knowledge:progress', progress);
-    const syncs = await Syncs.start({ hub, members, memories, holdings, tell });
+    const syncs = new Syncs({ hub, members, memories, holdings, tell }, head);
     const offers = new Offers(sockets);
     const endings = new Endings(hub, memories);
-    const peers = await Peers.start({ hub, members, memories, holdings });
+    const peers = new Peers({ hub, members, memories, holdings }, head);
     const stopHandling = handleSyncs(sockets, syncs);
     const api: KnowledgeSync = {
       memories,

@@ -80,6 +80,7 @@ export const offlineQueue = service({
   purpose: 'Mail for nodes that are away: kept, drained in order when they are back, gone when acknowledged',
   needs: { sockets: websocketPool },
   async start(hub, { sockets }, standing) {
+    const { position } = await hub.views.state();
     const members = new Memberships(hub);
     const callers = new Callers(hub.kernel);
     const arrived = (nodeId: string) => {
@@ -90,8 +91,11 @@ export const offlineQueue = service({
     const clearance = new Clearance(hub, room);
     const contents = new Contents(hub, clearance);
     const couriers = new Couriers(hub, sockets, { room, contents, clearance });
-    const { position } = await hub.views.state();
-    await openMailroom(hub, room, position);
+    await openMailroom(hub, room, position).catch((error: unknown) => {
+      couriers.close();
+      members.close();
+      throw error;
+    });
     couriers.kickAll();
 
     const progress = new Progress(hub.kernel, position);

@@ -28,6 +28,7 @@ export const rateLimiter = service({
   needs: { sockets: websocketPool },
   async start(hub, { sockets }, standing) {
     const { config, kernel, live, executor, doors, federationId } = hub;
+    const stopTelling = await tellWarned(hub, sockets); // first, as it may fail: what comes now is stopped with the service
     const shared = config.redisUrl
       ? new RedisBuckets(config.redisUrl, federationId, kernel, (present) =>
           standing.degraded(present ? undefined : 'Redis is away: each replica counts alone'),
@@ -44,7 +45,6 @@ export const rateLimiter = service({
       shared,
       warn: warner(hub, (name, ms) => shared?.isFirst(name, ms) ?? Promise.resolve(true)),
     });
-    const stopTelling = await tellWarned(hub, sockets);
     const empty = doors.limits.fill(limiter);
     const api: RateLimiter = {
       defaults: { ...config.limits, strangers: config.strangerLimit },

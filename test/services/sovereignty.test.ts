@@ -194,7 +194,7 @@ describe('sovereignty', () => {
   });
 
   it('knows who holds what, and asks back what the oracle no longer allows', { timeout: 120_000 }, async () => {
-    const withdrawals = await Withdrawals.start(ground, ground.members);
+    const withdrawals = new Withdrawals(ground, ground.members, await ground.log.head());
     const holdings = new Holdings(ground, ground.members);
     let askedBack = 0;
     await fc.assert(
@@ -291,11 +291,11 @@ describe('sovereignty', () => {
     const nothing = () => () => {};
     const hub = { ...ground, views: { db: ground.views.db, read } } as unknown as Hub;
     const sockets = { handle: nothing, onOpen: nothing, has: () => false } as unknown as WebsocketPool;
-    const asks = await Asks.start(hub, sockets, ground.members);
+    const asks = new Asks(hub, sockets, ground.members, await hub.log.head());
     await moves();
     await asks.answer('bob', [item.memory_id], 'honoured', { actor: 'node:bob' });
     expect(await state()).toBe('held');
-    const later = await Asks.start(ground as unknown as Hub, sockets, ground.members);
+    const later = new Asks(ground as unknown as Hub, sockets, ground.members, await ground.log.head());
     await later.answer('bob', [item.memory_id], 'honoured', { actor: 'node:bob' });
     expect(await state()).toBe('honoured');
     await asks.close();
@@ -352,7 +352,7 @@ describe('sovereignty', () => {
     await holdings.recordMoves('bob', copy, { actor: 'node:bob' });
     expect(await holdersNow(holdings, 'ada-0')).toEqual(['bob held']);
     await ground.declare('ada', ++versionOfPolicies, { shares: [], takes: [] });
-    const withdrawals = await Withdrawals.start(ground, ground.members);
+    const withdrawals = new Withdrawals(ground, ground.members, await ground.log.head());
     await until('the copy is asked back', async () => (await holdersNow(holdings, 'ada-0'))[0] === 'bob asked');
     await withdrawals.close();
   });

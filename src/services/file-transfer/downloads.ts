@@ -15,7 +15,8 @@ export class Downloads {
   readonly #open = new Map<string, Open>();
   readonly #following: { close(): Promise<void> };
 
-  private constructor(hub: Pick<Hub, 'log'>, head: number) {
+  /** @param head of the log, from where it is followed. */
+  constructor(hub: Pick<Hub, 'log'>, head: number) {
     const types = ['file.removed', 'file.expired'] as const;
     this.#following = hub.log.subscribe(
       head,
@@ -31,10 +32,6 @@ export class Downloads {
       },
       { types },
     );
-  }
-
-  static async start(hub: Pick<Hub, 'log'>): Promise<Downloads> {
-    return new Downloads(hub, await hub.log.head());
   }
 
   /** One begins; what is answered ends it, once, and says whether the file was gone by then. */

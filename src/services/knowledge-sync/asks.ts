@@ -22,11 +22,8 @@ export class Asks {
   readonly #back = new Set<string>();
   #asking: Promise<void> | undefined;
 
-  static async start(hub: Hub, sockets: WebsocketPool, members: Members): Promise<Asks> {
-    return new Asks(hub, sockets, members, await hub.log.head());
-  }
-
-  private constructor(hub: Hub, sockets: WebsocketPool, members: Members, head: number) {
+  /** @param head of the log: what came before is not told again. */
+  constructor(hub: Hub, sockets: WebsocketPool, members: Members, head: number) {
     this.#hub = hub;
     this.#sockets = sockets;
     this.#members = members;

@@ -32,11 +32,8 @@ export class Peers {
   readonly #subscription: Subscription;
   #closed = false;
 
-  static async start(parts: PeerParts): Promise<Peers> {
-    return new Peers(parts, await parts.hub.log.head());
-  }
-
-  private constructor(parts: PeerParts, head: number) {
+  /** @param head of the log, from where it is followed. */
+  constructor(parts: PeerParts, head: number) {
     this.#parts = parts;
     const { hub } = parts;
     this.#lease = hub.leases.acquire('knowledge-peers');

@@ -67,11 +67,8 @@ export class Syncs {
   /** One set is made at a time: it takes most of a processor. */
   #making: Promise<unknown> = Promise.resolve();
 
-  static async start(parts: SyncParts): Promise<Syncs> {
-    return new Syncs(parts, await parts.hub.log.head());
-  }
-
-  private constructor(parts: SyncParts, head: number) {
+  /** @param head of the log, from where it is followed. */
+  constructor(parts: SyncParts, head: number) {
     this.#parts = parts;
     const { hub, members } = parts;
     this.#subscription = hub.log.subscribe(head, ({ events }) => this.#follow(events), {

@@ -57,11 +57,8 @@ export class Withdrawals {
   #working: Promise<void> | undefined;
   #closed = false;
 
-  static async start(hub: Ground, members: Members): Promise<Withdrawals> {
-    return new Withdrawals(hub, members, await hub.log.head());
-  }
-
-  private constructor(hub: Ground, members: Members, head: number) {
+  /** @param head of the log, from where it is followed. */
+  constructor(hub: Ground, members: Members, head: number) {
     this.#hub = hub;
     this.#members = members;
     this.#copies = new Copies(hub, members);
