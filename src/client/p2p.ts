@@ -152,7 +152,8 @@ export class P2p implements Detour, DirectMail {
     });
     const { ask } = line;
     const refused = (own: Own, result: Returned) => this.#tellRefused(own, result);
-    const home = new Home({ clock, store, chain, ask, refused, trouble });
+    const begunAnew = () => post.forget();
+    const home = new Home({ clock, store, chain, ask, refused, begunAnew, trouble });
     const listener =
       port === undefined ? undefined : await listen({ port, host }, clock, (stranger) => links.welcome(stranger));
     this.#open = { store, roster, chain, links, post, inbox, home, listener };

@@ -1,6 +1,6 @@
 /** Nodes whose hub is gone: they go on talking, directly or over a third, and what they said is in the hub's history when it is back. */
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -221,6 +221,49 @@ test('a node that is restarted in the outage goes on where it was: nothing is ha
   });
   expect(contents(again)).toHaveLength(2);
   await rm(kept, { recursive: true, force: true });
+});
+
+test.each([
+  ['as much as was lost of it', 3],
+  ['less than was lost of it', 1],
+  ['more than was lost of it', 5],
+])('what a node wrote in a folder that was restored from an older copy comes home too: %s', async (_, count) => {
+  const kept = await mkdtemp(path.join(tmpdir(), 'fedhub-p2p-node-'));
+  const copy = `${kept}-copy`;
+  const [nodeId, key] = [fresh('dan'), await generateKey()];
+  const ada = await join('ada');
+  let dan = await join('', { folder: kept }, { nodeId, key });
+  const write = async (words: string[]) => {
+    for (const word of words) await dan.node.send(ada.name, word);
+  };
+  await rostered(ada, dan);
+  await killHub();
+  await dan.fallback();
+  await write(['one', 'two']);
+  dan.node.close();
+  await sleep(500); // it closes its file
+  await cp(kept, copy, { recursive: true });
+  dan = await join('', { folder: kept }, { nodeId, key });
+  await dan.fallback();
+  await write(['three', 'four', 'five']);
+  await startHub();
+  await dan.fallback(false);
+  await eventually(async () => expect(await history(dan)).toHaveLength(5));
+  dan.node.close();
+  await killHub();
+
+  dan = await join('', { folder: copy }, { nodeId, key });
+  await dan.fallback();
+  const more = Array.from({ length: count }, (_unused, n) => `restored ${n}`);
+  await write(more);
+  await startHub();
+  await dan.fallback(false);
+  const all = ['one', 'two', 'three', 'four', 'five', ...more];
+  await eventually(async () => expect((await history(dan)).map(({ content }) => content)).toEqual(all));
+  await eventually(() => expect(contents(ada).sort()).toEqual(all.toSorted())); // some came before the hub was back
+  expect(dan.refused).toEqual([]);
+  expect(dan.troubles.map(({ message }) => message)).toEqual([expect.stringContaining('copied, or restored')]);
+  for (const one of [kept, copy]) await rm(one, { recursive: true, force: true });
 });
 
 test('a node that was banned before the roster was signed is talked to by nobody', async () => {

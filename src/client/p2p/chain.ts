@@ -1,5 +1,5 @@
 /** The chain of a node: each entry names the one before it, is signed, and is on disk before anything is done about it. */
-
+import { randomUUID } from 'node:crypto';
 import { entryHash, entryText } from '../../p2p/entry.ts';
 import { type Entry, type MessageEntry, mostEntries, type ReceiptEntry } from '../../protocol/p2p.ts';
 import { isoNow } from '../clock.ts';
@@ -48,6 +48,22 @@ export class Chain {
       const own = { seq, hash: entryHash(entry), ...signed, content, salt };
       store.append(own, target);
       return own;
+    });
+  }
+
+  /** What comes after a place goes into another chain, in its order, said when it was said. Answers the name of that chain. */
+  beginAnew(place: number): Promise<string> {
+    return this.inTurn(async () => {
+      const { store, key } = this.#parts;
+      const chain = randomUUID();
+      const moved: Own[] = [];
+      for (const own of store.after(place, mostEntries)) {
+        const entry: Entry = { ...own.entry, chain, seq: own.seq - place, prev: moved.at(-1)?.hash ?? null };
+        const signature = Buffer.from(await (await key()).sign(Buffer.from(entryText(entry)))).toString('base64url');
+        moved.push({ ...own, seq: entry.seq, hash: entryHash(entry), entry, signature });
+      }
+      store.beginAnew(chain, place, moved);
+      return chain;
     });
   }
 

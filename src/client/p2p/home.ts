@@ -1,4 +1,7 @@
-/** When the hub is back: hands in what this node wrote without it, page after page, until all of it is home. */
+/**
+ * When the hub is back: hands in what this node wrote without it, page after page, until all of it is home. Where the chain does not go on
+ * from what the hub has, as in a folder that was copied or restored, what is not home goes into another chain.
+ */
 import { mostEntries, mostReturned, mostReturnedBytes, type Returned, type ReturnedEntry } from '../../protocol/p2p.ts';
 import type { NodeClock } from '../clock.ts';
 import { HubRefusal, HubUnreachable } from '../connection.ts';
@@ -14,6 +17,8 @@ export interface HomeParts {
   readonly ask: Line['ask'];
   /** The hub will not have an entry of this node. */
   refused(own: Own, result: Returned): void;
+  /** Another chain was begun: what is known of how far others have the one before counts no more. */
+  begunAnew(): void;
   trouble(error: Error): void;
 }
 
@@ -31,6 +36,8 @@ export class Home {
   readonly #givenUp = new Set<string>();
   /** So much of the chain is home. */
   #through = 0;
+  /** The chain that was begun because another forked. */
+  #anew: string | undefined;
 
   constructor(parts: HomeParts) {
     this.#parts = parts;
@@ -67,6 +74,9 @@ export class Home {
     const letGo = new Set<string>();
     const brought = new Set<string>();
     let { through } = await ask('federation:p2p:return', { chain: name, entries: [] }, answerMs);
+    const last = store.last()!.seq; // there is one
+    if (last < through || (through > 0 && !(await this.#isHome(name, through))))
+      await this.#beginAnew(name, Math.min(last + 1, through));
     while (goesOn()) {
       this.#through = through;
       const page = pageOf(store.after(through, mostReturned));
@@ -79,12 +89,40 @@ export class Home {
       const let_go = [...new Set(concerns)].filter((hash) => letGo.has(hash) || this.#givenUp.has(hash));
       const packet = { chain: name, entries: page.map(returnedOf), ...(let_go.length > 0 && { let_go }) };
       const answer = await ask('federation:p2p:return', packet, answerMs);
-      this.#tell(page, answer.results);
+      if (isFork(answer.results[0]) && name !== this.#anew) await this.#beginAnew(name, page[0]!.seq); // it was asked about something
+      this.#tell(
+        page,
+        answer.results.filter((result) => !isFork(result)),
+      ); // nothing is lost by a fork
       if (answer.missing.length > 0) await this.#bringOthers(name, answer.missing, letGo, brought);
       else if (answer.through <= through) this.#stuck(page, answer.results);
       through = Math.max(through, answer.through);
     }
     return false;
+  }
+
+  /** Whether the hub has, or would take, the very entry that is here at a place. */
+  async #isHome(name: string, seq: number): Promise<boolean> {
+    const { store, ask } = this.#parts;
+    const entries = store.after(seq - 1, 1).map(returnedOf);
+    const { results } = await ask('federation:p2p:return', { chain: name, entries }, answerMs);
+    return !isFork(results[0]);
+  }
+
+  /** The hub has another entry at `fork`, and maybe before it: from the first such place on, all goes into another chain. Throws at the end. */
+  async #beginAnew(name: string, fork: number): Promise<never> {
+    let home = 0;
+    for (let other = fork; other - home > 1; ) {
+      const middle = Math.floor((home + other) / 2);
+      if (await this.#isHome(name, middle)) home = middle;
+      else other = middle;
+    }
+    this.#anew = await this.#parts.chain.beginAnew(home);
+    this.#through = 0;
+    this.#parts.begunAnew();
+    throw new Error(
+      'the hub has another continuation of this node’s chain; was its folder copied, or restored? What is not home goes into another chain',
+    );
   }
 
   #finish(through: number): boolean {
@@ -124,12 +162,12 @@ export class Home {
     }
   }
 
-  /** Nothing moved. What waits for room is tried again for a while; behind a fork nothing can come home any more. */
+  /** Nothing moved. What waits for room is tried again for a while; a chain that forks though it was begun anew is given up. */
   #stuck(page: readonly Own[], results: readonly Returned[]): void {
     const { store } = this.#parts;
     const [first] = results;
     if (first?.code === 'queue_full' && this.#isGivenUp(page)) return;
-    if (first?.code !== 'chain_forked' && first?.code !== 'chain_gap')
+    if (first?.code === undefined || !isFork(first))
       throw new HubUnreachable(`the hub does not take the next entry yet: ${first?.code}`);
     const lost = store.after(page[0]!.seq - 1, mostEntries); // it was asked about something
     const { code, reason } = first;
@@ -173,6 +211,11 @@ function pageOf<E extends { readonly content?: string | null }>(entries: readonl
     page.push(entry);
   }
   return page;
+}
+
+/** The chain does not go on there from what the hub has. */
+function isFork(result: Returned | undefined): boolean {
+  return result?.code === 'chain_forked' || result?.code === 'chain_gap';
 }
 
 function addressOf({ entry }: Own): string {

@@ -74,7 +74,7 @@ export class Post {
     void this.#meet(link).catch(() => {}); // what is for it waits, and what is carried is kept until the next connection
   }
 
-  /** Everything is home: nothing of it is kept anywhere any more. */
+  /** Everything is home, or goes into another chain: what others keep of this one counts no more. */
   forget(): void {
     this.#kept.clear();
   }

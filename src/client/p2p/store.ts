@@ -186,6 +186,18 @@ export class P2pStore {
     return this.#rows.all(`SELECT ${columns} FROM chain WHERE seq > ? ORDER BY seq LIMIT ?`, seq, limit).map(ownOf);
   }
 
+  /** What comes after a place moves to the beginning of another chain, as `moved` has it; what was before is home. */
+  beginAnew(chain: string, place: number, moved: readonly Own[]): void {
+    const move = 'UPDATE chain SET seq = ?, hash = ?, entry = ?, signature = ? WHERE seq = ?';
+    this.#rows.whole(() => {
+      this.#rows.run('DELETE FROM chain WHERE seq <= ?', place);
+      this.#rows.run('DELETE FROM known');
+      this.setNote('chain', chain);
+      for (const { seq, hash, entry, signature } of moved)
+        this.#rows.run(move, seq, hash, JSON.stringify(entry), signature, seq + place);
+    });
+  }
+
   /** All of the chain is home: the next entry begins another. Keeps what is of the messages that came as ids. */
   finish(): void {
     this.#rows.whole(() => {
