@@ -90,10 +90,8 @@ export class Home {
       const packet = { chain: name, entries: page.map(returnedOf), ...(let_go.length > 0 && { let_go }) };
       const answer = await ask('federation:p2p:return', packet, answerMs);
       if (isFork(answer.results[0]) && name !== this.#anew) await this.#beginAnew(name, page[0]!.seq); // it was asked about something
-      this.#tell(
-        page,
-        answer.results.filter((result) => !isFork(result)),
-      ); // nothing is lost by a fork
+      const told = answer.results.filter((result) => !isFork(result)); // by a fork nothing is lost
+      this.#tell(page, told);
       if (answer.missing.length > 0) await this.#bringOthers(name, answer.missing, letGo, brought);
       else if (answer.through <= through) this.#stuck(page, answer.results);
       through = Math.max(through, answer.through);
