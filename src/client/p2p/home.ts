@@ -74,9 +74,8 @@ export class Home {
     const letGo = new Set<string>();
     const brought = new Set<string>();
     let { through } = await ask('federation:p2p:return', { chain: name, entries: [] }, answerMs);
-    const last = store.last()!.seq; // there is one
-    if (last < through || (through > 0 && !(await this.#isHome(name, through))))
-      await this.#beginAnew(name, Math.min(last + 1, through));
+    const both = Math.min(store.last()!.seq, through); // there is a last
+    if (both > 0 && !(await this.#isHome(name, both))) await this.#beginAnew(name, both);
     while (goesOn()) {
       this.#through = through;
       const page = pageOf(store.after(through, mostReturned));
